@@ -1,0 +1,36 @@
+"""The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
+
+from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
+from .engine import Engine
+from .errors import (
+    CheckpointError,
+    EngineFailed,
+    InvalidRequest,
+    LoadError,
+    Overloaded,
+    SettingsError,
+    TtsError,
+    UnknownVoice,
+    Unsupported,
+)
+from .request import Outcome, Sink, Speak
+
+__all__ = [
+    "CODEBOOKS",
+    "SAMPLES_PER_FRAME",
+    "SAMPLE_RATE",
+    "CheckpointError",
+    "Engine",
+    "EngineConfig",
+    "EngineFailed",
+    "InvalidRequest",
+    "LoadError",
+    "Outcome",
+    "Overloaded",
+    "SettingsError",
+    "Sink",
+    "Speak",
+    "TtsError",
+    "UnknownVoice",
+    "Unsupported",
+]

@@ -1,0 +1,50 @@
+"""Every error the engine raises on purpose.
+
+    TtsError
+    ├── InvalidRequest      the caller's input is wrong; the message names the value and the limit
+    ├── Unsupported         a valid input that this checkpoint or this version cannot serve
+    ├── UnknownVoice        no voice folder and no speaker of that name
+    ├── Overloaded          the waiting queue is full; try again later
+    ├── EngineFailed        the engine stopped; nothing more will be served until a reload
+    └── LoadError           the engine could not start
+        ├── CheckpointError the checkpoint directory is incomplete, inconsistent or of an unknown kind
+        └── SettingsError   an engine size or a voice manifest is wrong
+
+The mapping to gRPC status codes stands in model.py, and only there.
+"""
+
+
+class TtsError(Exception):
+    """Root of the tree; never raised itself."""
+
+
+class InvalidRequest(TtsError):
+    """The caller's input is wrong."""
+
+
+class Unsupported(TtsError):
+    """The input is well formed, but this checkpoint or version cannot serve it."""
+
+
+class UnknownVoice(TtsError):
+    """No voice folder and no speaker of the checkpoint has this name."""
+
+
+class Overloaded(TtsError):
+    """All slots are taken and the waiting queue is full."""
+
+
+class EngineFailed(TtsError):
+    """The engine thread has ended; the model must be loaded again."""
+
+
+class LoadError(TtsError):
+    """The engine could not start."""
+
+
+class CheckpointError(LoadError):
+    """A checkpoint directory is incomplete, inconsistent or of an unknown kind."""
+
+
+class SettingsError(LoadError):
+    """An engine size or a voice manifest is wrong."""

@@ -1,0 +1,261 @@
+"""What a checkpoint is: the dimensions of its networks, its special ids, its tables of names, its sampling defaults.
+
+Every value is read strictly from the checkpoint's JSON; a feature this engine does not implement is refused by
+name rather than ignored. Nothing here touches a file or a tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from .errors import CheckpointError
+
+
+class Section:
+    """One JSON object of a checkpoint's config, read strictly: every complaint names the key's full path."""
+
+    def __init__(self, values: Mapping[str, Any], path: str) -> None:
+        self._values, self._path = values, path
+
+    def get(self, key: str, kind: type | tuple[type, ...] = int) -> Any:
+        """The value of a required key.
+
+        Raises CheckpointError when it is missing or of another type.
+        """
+        if key not in self._values:
+            raise CheckpointError(f"{self._path}.{key} is missing")
+        value = self._values[key]
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise CheckpointError(f"{self._path}.{key} has an unexpected value: {value!r}")
+        return value
+
+    def number(self, key: str) -> float:
+        """The value of a required numeric key, as a float."""
+        return float(self.get(key, (int, float)))
+
+    def section(self, key: str) -> Section:
+        """A required nested object."""
+        return Section(self.get(key, dict), f"{self._path}.{key}")
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        """A required object used as a table; null counts as empty, as upstream writes it for some types."""
+        return {} if self._values.get(key) is None else dict(self.get(key, dict))
+
+    def one_of(self, key: str, *allowed: Any) -> Any:
+        """The value of a required key that must be one of those this engine implements."""
+        value = self._values.get(key)
+        if value not in allowed:
+            known = " or ".join(repr(item) for item in allowed)
+            raise CheckpointError(f"{self._path}.{key} is {value!r}; this engine knows {known}")
+        return value
+
+    def refuse_other_than(self, key: str, allowed: Any) -> None:
+        """Check a key that may be absent: when there, it must have the one value this engine implements."""
+        if key in self._values:
+            self.one_of(key, allowed)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Dimensions of one decoder-only stack (talker or code predictor)."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    rope_theta: float
+
+    @classmethod
+    def read(cls, section: Section) -> Self:
+        """Read a transformer section.
+
+        Raises CheckpointError for a feature no released checkpoint uses and this engine does not implement.
+        """
+        section.refuse_other_than("hidden_act", "silu")
+        section.refuse_other_than("attention_bias", False)
+        section.refuse_other_than("use_sliding_window", False)
+        heads, kv_heads = section.get("num_attention_heads"), section.get("num_key_value_heads")
+        if heads % kv_heads:
+            raise CheckpointError(f"{heads} attention heads cannot share {kv_heads} key/value heads evenly")
+        return cls(
+            hidden=section.get("hidden_size"),
+            intermediate=section.get("intermediate_size"),
+            layers=section.get("num_hidden_layers"),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=section.get("head_dim"),
+            eps=section.number("rms_norm_eps"),
+            rope_theta=section.number("rope_theta"),
+        )
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids the prompt template is written with: text-side first, then codec-side."""
+
+    tts_pad: int
+    tts_bos: int
+    tts_eos: int
+    codec_pad: int
+    codec_bos: int
+    codec_eos: int
+    think: int
+    nothink: int
+    think_bos: int
+    think_eos: int
+
+    @classmethod
+    def read(cls, top: Section, talker: Section) -> Self:
+        """Read them from config.json; upstream's class defaults differ from what is released, so none is assumed."""
+        return cls(
+            tts_pad=top.get("tts_pad_token_id"),
+            tts_bos=top.get("tts_bos_token_id"),
+            tts_eos=top.get("tts_eos_token_id"),
+            codec_pad=talker.get("codec_pad_id"),
+            codec_bos=talker.get("codec_bos_id"),
+            codec_eos=talker.get("codec_eos_token_id"),
+            think=talker.get("codec_think_id"),
+            nothink=talker.get("codec_nothink_id"),
+            think_bos=talker.get("codec_think_bos_id"),
+            think_eos=talker.get("codec_think_eos_id"),
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """config.json of a checkpoint: what it can do, its dimensions, its tables of names."""
+
+    type: str
+    size: str
+    untrained_demo: bool
+    talker: TransformerConfig
+    predictor: TransformerConfig
+    vocab: int
+    code_vocab: int
+    text_vocab: int
+    text_hidden: int
+    ids: SpecialIds
+    languages: Mapping[str, int]
+    speakers: Mapping[str, int]
+    dialects: Mapping[str, str]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Check and read a parsed config.json.
+
+        Raises CheckpointError naming the key for anything missing, of a wrong type, or not implemented.
+        """
+        top = Section(values, "config.json")
+        top.one_of("model_type", "qwen3_tts")
+        top.one_of("tokenizer_type", "qwen3_tts_tokenizer_12hz")
+        talker = top.section("talker_config")
+        predictor = talker.section("code_predictor_config")
+        for section in (talker, predictor):
+            if section.get("num_code_groups") != CODEBOOKS:
+                raise CheckpointError(f"num_code_groups must be {CODEBOOKS}, got {section.get('num_code_groups')}")
+        _require_plain_rope(talker)
+        return cls(
+            type=top.one_of("tts_model_type", "custom_voice", "voice_design", "base"),
+            size=top.one_of("tts_model_size", "0b6", "1b7"),
+            untrained_demo=bool(values.get("untrained_demo", False)),
+            talker=TransformerConfig.read(talker),
+            predictor=TransformerConfig.read(predictor),
+            vocab=talker.get("vocab_size"),
+            code_vocab=predictor.get("vocab_size"),
+            text_vocab=talker.get("text_vocab_size"),
+            text_hidden=talker.get("text_hidden_size"),
+            ids=SpecialIds.read(top, talker),
+            languages={name.lower(): int(i) for name, i in talker.mapping("codec_language_id").items()},
+            speakers={name.lower(): int(i) for name, i in talker.mapping("spk_id").items()},
+            dialects=_read_dialects(talker),
+        )
+
+
+def _read_dialects(talker: Section) -> dict[str, str]:
+    """Which speakers speak a dialect; the table holds false for the others."""
+    dialects = {k.lower(): v for k, v in talker.mapping("spk_is_dialect").items() if isinstance(v, str)}
+    for speaker, dialect in dialects.items():
+        if dialect not in talker.mapping("codec_language_id"):
+            raise CheckpointError(f"speaker {speaker!r} speaks {dialect!r}, which codec_language_id does not list")
+    return dialects
+
+
+def _require_plain_rope(talker: Section) -> None:
+    """All three position tracks of the talker are equal, so only the default rope type reduces to plain RoPE."""
+    scaling = talker.mapping("rope_scaling")
+    Section(scaling, "config.json.talker_config.rope_scaling").refuse_other_than("rope_type", "default")
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """The decoder of speech_tokenizer/config.json: codes to sound."""
+
+    codebook_size: int
+    codebook_dim: int
+    latent: int
+    transformer: TransformerConfig
+    window: int
+    upsampling_ratios: tuple[int, ...]
+    upsample_rates: tuple[int, ...]
+    channels: int
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Check and read a parsed speech_tokenizer/config.json.
+
+        Raises CheckpointError naming the key for anything missing or not implemented.
+        """
+        top = Section(values, "speech_tokenizer/config.json")
+        top.one_of("model_type", "qwen3_tts_tokenizer_12hz")
+        top.one_of("output_sample_rate", SAMPLE_RATE)
+        top.one_of("decode_upsample_rate", SAMPLES_PER_FRAME)
+        decoder = top.section("decoder_config")
+        decoder.one_of("num_quantizers", CODEBOOKS)
+        ratios, rates = decoder.get("upsampling_ratios", list), decoder.get("upsample_rates", list)
+        if math.prod(ratios) * math.prod(rates) != SAMPLES_PER_FRAME:
+            raise CheckpointError(f"up-sampling {ratios} x {rates} does not make {SAMPLES_PER_FRAME} samples a frame")
+        return cls(
+            codebook_size=decoder.get("codebook_size"),
+            codebook_dim=decoder.get("codebook_dim"),
+            latent=decoder.get("latent_dim"),
+            transformer=TransformerConfig.read(decoder),
+            window=decoder.get("sliding_window"),
+            upsampling_ratios=tuple(ratios),
+            upsample_rates=tuple(rates),
+            channels=decoder.get("decoder_dim"),
+        )
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """generation_config.json: what a request gets that names no sampling values."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    predictor_temperature: float
+    predictor_top_k: int
+    predictor_top_p: float
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Check and read a parsed generation_config.json; a `do_sample` of false means temperature 0."""
+        section = Section(values, "generation_config.json")
+        sample, predictor_sample = values.get("do_sample", True), values.get("subtalker_dosample", True)
+        return cls(
+            temperature=section.number("temperature") if sample else 0.0,
+            top_k=section.get("top_k"),
+            top_p=section.number("top_p"),
+            repetition_penalty=section.number("repetition_penalty"),
+            predictor_temperature=section.number("subtalker_temperature") if predictor_sample else 0.0,
+            predictor_top_k=section.get("subtalker_top_k"),
+            predictor_top_p=section.number("subtalker_top_p"),
+        )

@@ -1,0 +1,99 @@
+"""The code predictor: an inner loop of one frame that turns a hidden state and a first code into all 16 codes.
+
+Fifteen passes over a small decoder stack, with a key/value cache that lives for one frame. Input projections are
+folded into the embedding tables when the weights are loaded, so no pass projects (upstream does, each time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import CODEBOOKS
+from ..kv_cache import KeyValueCache
+from ..model_config import ModelConfig
+from ..weights import Weights
+from .layers import DecoderStack, Rotary, rotary_table
+
+
+@dataclass(frozen=True)
+class CodePredictor:
+    """Weights of the code predictor.
+
+    embeddings (15, V, D): codes of codebooks 1 … 15 at the talker's width, summed into its next input.
+    inputs (15, V, Dp): the same codes as inputs of the predictor; first_inputs (V, Dp) those of codebook 0.
+    heads (15, V, Dp). projection is absent where talker and predictor have one width.
+    """
+
+    stack: DecoderStack
+    embeddings: Tensor
+    inputs: Tensor
+    first_inputs: Tensor
+    heads: Tensor
+    projection: Tensor | None
+    projection_bias: Tensor | None
+    rotary: Rotary
+
+    @classmethod
+    def load(cls, weights: Weights, config: ModelConfig, codec_embedding: Tensor) -> CodePredictor:
+        """Take the predictor's tensors; codec_embedding (V, D) is the talker's, whose codes are its first inputs."""
+        prefix, width, narrow = "talker.code_predictor", config.talker.hidden, config.predictor.hidden
+        rest = range(CODEBOOKS - 1)
+        tables = [weights.take(f"{prefix}.model.codec_embedding.{i}.weight", config.code_vocab, width) for i in rest]
+        heads = [weights.take(f"{prefix}.lm_head.{i}.weight", config.code_vocab, narrow) for i in rest]
+        embeddings, first = torch.stack(tables), codec_embedding[: config.code_vocab]
+        projection = bias = None
+        inputs, first_inputs = embeddings, first
+        if width != narrow:
+            projection = weights.take(f"{prefix}.small_to_mtp_projection.weight", narrow, width)
+            bias = weights.take(f"{prefix}.small_to_mtp_projection.bias", narrow)
+            inputs, first_inputs = F.linear(embeddings, projection, bias), F.linear(first, projection, bias)
+        stack = DecoderStack.load(weights, f"{prefix}.model", config.predictor)
+        rotary = rotary_table(
+            CODEBOOKS,
+            config.predictor.head_dim,
+            config.predictor.rope_theta,
+            embeddings.device,
+            embeddings.dtype,
+        )
+        return cls(stack, embeddings, inputs, first_inputs, torch.stack(heads), projection, bias, rotary)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Talker hidden states (B, D) as predictor inputs (B, Dp)."""
+        if self.projection is None:
+            return hidden
+        return F.linear(hidden, self.projection, self.projection_bias)
+
+    def predict(
+        self, hidden: Tensor, first: Tensor, cache: KeyValueCache, pick: Callable[[Tensor, int], Tensor]
+    ) -> Tensor:
+        """All codes (B, Q) of a frame.
+
+        hidden (B, D): what the first codes (B,) were sampled from. pick: scores (B, V), in at least float32, and
+        the codebook they are of → codes (B,). cache: overwritten; its first B slots must hold 16 positions.
+        """
+        rows = first.shape[0]
+        codes = [first]
+        # A row that has just ended holds the end id, which is no code; its frame is thrown away.
+        safe = first.clamp(max=self.first_inputs.shape[0] - 1)
+        x = torch.stack((self.project(hidden), F.embedding(safe, self.first_inputs)), dim=1)
+        position = 0
+        mask = torch.ones(2, 2, dtype=torch.bool, device=x.device).tril()
+        for codebook in range(1, CODEBOOKS):
+            end = position + x.shape[1]
+            view = cache.span(slice(0, rows), position)
+            out = self.stack.forward(x, self.rotary.span(position, end), view, mask if position == 0 else None)
+            scores = F.linear(out[:, -1], self.heads[codebook - 1])
+            codes.append(pick(scores.to(torch.promote_types(scores.dtype, torch.float32)), codebook))
+            x = F.embedding(codes[-1], self.inputs[codebook - 1])[:, None]
+            position = end
+        return torch.stack(codes, dim=1)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Sum (B, D), at the talker's width, of the embeddings of codes 1 … 15 of frames (B, Q)."""
+        books = torch.arange(CODEBOOKS - 1, device=codes.device)
+        return self.embeddings[books, codes[:, 1:]].sum(1)

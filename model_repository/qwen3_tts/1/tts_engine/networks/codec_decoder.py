@@ -1,0 +1,240 @@
+"""The codec decoder: 16 codes in, 1,920 samples out, final at once, since every layer looks only back.
+
+Source: Qwen3-TTS-Tokenizer-12Hz as qwen-tts 0.1.1 decodes it without its chunking. What upstream recomputes from
+left context is kept here as state, so a stream decoded frame by frame equals the whole decoded at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import CODEBOOKS
+from ..model_config import CodecConfig, TransformerConfig
+from ..weights import Weights
+from .codec_layers import CausalConv, CausalUpsample, ConvNeXt, SnakeBeta, TailShapes, VocoderBlock
+from .layers import Attention, SwiGlu, attend, rms_norm, rotary_of
+
+
+@dataclass(frozen=True)
+class CodecState:
+    """What the decoder remembers of each slot's stream.
+
+    frames (S,) int64: frames decoded so far. keys, values (L, S, H, R, K): a ring of the latest R positions,
+    rotated; R is the attention window plus the frames one call may bring. tails: see codec_layers.
+    """
+
+    frames: Tensor
+    keys: Tensor
+    values: Tensor
+    tails: list[Tensor]
+
+    def reset(self, slot: int) -> None:
+        """Make `slot` the beginning of a new stream. Old ring entries need no clearing: no frame may look at them."""
+        self.frames[slot] = 0
+        for tail in self.tails:
+            tail[slot] = 0
+
+    def move(self, source: int, target: int) -> None:
+        """Copy the stream of slot `source` to slot `target`."""
+        self.frames[target] = self.frames[source]
+        for ring in (self.keys, self.values):
+            ring[:, target] = ring[:, source]
+        for tail in self.tails:
+            tail[target] = tail[source]
+
+
+@dataclass(frozen=True)
+class CodecLayer:
+    """One layer of the codec's transformer: a window of attention, and a learned gain on both branches."""
+
+    attention_norm: Tensor
+    attention: Attention
+    attention_gain: Tensor
+    feed_norm: Tensor
+    feed: SwiGlu
+    feed_gain: Tensor
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> CodecLayer:
+        """Take the tensors under `prefix`."""
+        return cls(
+            attention_norm=weights.take(f"{prefix}.input_layernorm.weight", config.hidden),
+            attention=Attention.load(weights, f"{prefix}.self_attn", config, normed=False),
+            attention_gain=weights.take(f"{prefix}.self_attn_layer_scale.scale", config.hidden),
+            feed_norm=weights.take(f"{prefix}.post_attention_layernorm.weight", config.hidden),
+            feed=SwiGlu.load(weights, f"{prefix}.mlp", config),
+            feed_gain=weights.take(f"{prefix}.mlp_layer_scale.scale", config.hidden),
+        )
+
+
+@dataclass(frozen=True)
+class CodecTransformer:
+    """The windowed transformer between codebooks and vocoder."""
+
+    config: TransformerConfig
+    window: int
+    inward: tuple[Tensor, Tensor]
+    layers: tuple[CodecLayer, ...]
+    norm: Tensor
+    outward: tuple[Tensor, Tensor]
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, config: CodecConfig) -> CodecTransformer:
+        """Take the tensors under `prefix`."""
+        inner, width, latent = config.transformer, config.transformer.hidden, config.latent
+        return cls(
+            config=inner,
+            window=config.window,
+            inward=(
+                weights.take(f"{prefix}.input_proj.weight", width, latent),
+                weights.take(f"{prefix}.input_proj.bias", width),
+            ),
+            layers=tuple(CodecLayer.load(weights, f"{prefix}.layers.{i}", inner) for i in range(inner.layers)),
+            norm=weights.take(f"{prefix}.norm.weight", width),
+            outward=(
+                weights.take(f"{prefix}.output_proj.weight", latent, width),
+                weights.take(f"{prefix}.output_proj.bias", latent),
+            ),
+        )
+
+    def __call__(self, x: Tensor, state: CodecState) -> Tensor:
+        """(B, T, latent) → (B, T, latent); stores the new keys and values in the first B rings."""
+        rows, tokens, _ = x.shape
+        ring = state.keys.shape[3]
+        assert tokens + self.window - 1 <= ring, "more frames in one call than the state was allocated for"
+        positions = state.frames[:rows, None] + torch.arange(tokens, device=x.device)
+        places = positions % ring
+        mask = self._visible(positions, ring)
+        rotary = rotary_of(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
+        row_index = torch.arange(rows, device=x.device)[:, None]
+        x = F.linear(x, *self.inward)
+        for index, layer in enumerate(self.layers):
+            normed = rms_norm(x, layer.attention_norm, self.config.eps)
+            query, key, value = layer.attention.project(normed, self.config, rotary)
+            keys, values = state.keys[index, :rows], state.values[index, :rows]
+            keys.transpose(1, 2)[row_index, places] = key.transpose(1, 2)
+            values.transpose(1, 2)[row_index, places] = value.transpose(1, 2)
+            x = x + layer.attention_gain * F.linear(attend(query, keys, values, mask), layer.attention.output)
+            x = x + layer.feed_gain * layer.feed(rms_norm(x, layer.feed_norm, self.config.eps))
+        return F.linear(rms_norm(x, self.norm, self.config.eps), *self.outward)
+
+    def _visible(self, positions: Tensor, ring: int) -> Tensor:
+        """Which ring places each query may look at: bool (B, 1, T, R).
+
+        Place r holds the latest position congruent to r, up to the last one of this call.
+        """
+        latest = positions[:, -1:]
+        held = latest - (latest - torch.arange(ring, device=positions.device)) % ring
+        held, query = held[:, None, None], positions[:, None, :, None]
+        return (held >= 0) & (held <= query) & (held > query - self.window)
+
+
+@dataclass(frozen=True)
+class CodecDecoder:
+    """Weights of the decoder.
+
+    codebooks (Q, V, C): each code's vector, already divided by its usage.
+    first_out, rest_out (C', C): projections of codebook 0 and of the sum of the others.
+    """
+
+    codebooks: Tensor
+    first_out: Tensor
+    rest_out: Tensor
+    entry: CausalConv
+    transformer: CodecTransformer
+    upsample: tuple[tuple[CausalUpsample, ConvNeXt], ...]
+    vocoder_entry: CausalConv
+    vocoder: tuple[VocoderBlock, ...]
+    activation: SnakeBeta
+    exit: CausalConv
+    tail_shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def load(cls, weights: Weights, config: CodecConfig) -> CodecDecoder:
+        """Take all decoder tensors; what only the encoder or training uses is left."""
+        weights.leave(("decoder.quantizer.rvq_first.input_proj", "decoder.quantizer.rvq_rest.input_proj"))
+        shapes, latent, wide = TailShapes(), config.latent, config.codebook_dim
+        blocks, channels = [], config.channels
+        entry = CausalConv.load(weights, "decoder.pre_conv", shapes, (wide, latent), 3)
+        upsample = tuple(_load_upsample(weights, i, shapes, latent, r) for i, r in enumerate(config.upsampling_ratios))
+        vocoder_entry = CausalConv.load(weights, "decoder.decoder.0", shapes, (latent, channels), 7)
+        for index, rate in enumerate(config.upsample_rates, start=1):
+            blocks.append(VocoderBlock.load(weights, f"decoder.decoder.{index}", shapes, channels, rate))
+            channels //= 2
+        last = len(blocks) + 1
+        out = [weights.take(f"decoder.quantizer.{p}.output_proj.weight", wide, wide // 2, 1) for p in _PARTS]
+        return cls(
+            codebooks=_load_codebooks(weights, config),
+            first_out=out[0][..., 0],
+            rest_out=out[1][..., 0],
+            entry=entry,
+            transformer=CodecTransformer.load(weights, "decoder.pre_transformer", config),
+            upsample=upsample,
+            vocoder_entry=vocoder_entry,
+            vocoder=tuple(blocks),
+            activation=SnakeBeta.load(weights, f"decoder.decoder.{last}", channels),
+            exit=CausalConv.load(weights, f"decoder.decoder.{last + 1}", shapes, (channels, 1), 7),
+            tail_shapes=tuple(shapes.shapes),
+        )
+
+    def allocate(self, slots: int, frames_per_call: int) -> CodecState:
+        """Fresh state for `slots` streams, of which one call may bring up to `frames_per_call` frames each."""
+        inner, like = self.transformer.config, self.codebooks
+        ring = (
+            inner.layers,
+            slots,
+            inner.kv_heads,
+            self.transformer.window - 1 + frames_per_call,
+            inner.head_dim,
+        )
+        return CodecState(
+            frames=torch.zeros(slots, dtype=torch.int64, device=like.device),
+            keys=like.new_zeros(ring),
+            values=like.new_zeros(ring),
+            tails=[like.new_zeros(slots, *shape) for shape in self.tail_shapes],
+        )
+
+    def decode(self, codes: Tensor, state: CodecState) -> Tensor:
+        """The next samples (B, T·1920), in [-1, 1], of the streams in the first B slots.
+
+        codes: int64 (B, Q, T), each below the codebook size; advances `state`.
+        """
+        rows, tokens = codes.shape[0], codes.shape[2]
+        books = torch.arange(CODEBOOKS, device=codes.device)[:, None]
+        vectors = self.codebooks[books, codes]
+        latent = F.linear(vectors[:, 0], self.first_out) + F.linear(vectors[:, 1:].sum(1), self.rest_out)
+        hidden = self.entry(latent.transpose(1, 2), state.tails).transpose(1, 2)
+        hidden = self.transformer(hidden, state).transpose(1, 2)
+        state.frames[:rows] += tokens
+        for upsample, mix in self.upsample:
+            hidden = mix(upsample(hidden, state.tails), state.tails)
+        hidden = self.vocoder_entry(hidden, state.tails)
+        for block in self.vocoder:
+            hidden = block(hidden, state.tails)
+        return self.exit(self.activation(hidden), state.tails)[:, 0].clamp(-1.0, 1.0)
+
+
+_PARTS = ("rvq_first", "rvq_rest")
+
+
+def _load_upsample(
+    weights: Weights, index: int, shapes: TailShapes, latent: int, ratio: int
+) -> tuple[CausalUpsample, ConvNeXt]:
+    prefix = f"decoder.upsample.{index}"
+    upsample = CausalUpsample.load(weights, f"{prefix}.0", shapes, (latent, latent), ratio, ratio)
+    return upsample, ConvNeXt.load(weights, f"{prefix}.1", shapes, latent)
+
+
+def _load_codebooks(weights: Weights, config: CodecConfig) -> Tensor:
+    """Each code's vector: the sum of what was assigned to it in training, divided by how often."""
+    size, width, books = config.codebook_size, config.codebook_dim // 2, []
+    for book in range(CODEBOOKS):
+        part, layer = (_PARTS[0], 0) if book == 0 else (_PARTS[1], book - 1)
+        prefix = f"decoder.quantizer.{part}.vq.layers.{layer}._codebook"
+        usage = weights.take(f"{prefix}.cluster_usage", size).clamp(min=1e-5)
+        books.append(weights.take(f"{prefix}.embedding_sum", size, width) / usage[:, None])
+    return torch.stack(books)

@@ -1,0 +1,191 @@
+"""The building blocks the talker, the code predictor and the codec's transformer share.
+
+Norms are computed in at least float32 and rounded back before the weight is applied, rotary tables are made in
+float32 and rounded once: the rounding points of the reference implementation (qwen-tts 0.1.1), which the code
+predictor's fifteen chained passes are sensitive to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model_config import TransformerConfig
+from ..weights import Weights
+
+
+class Cache(Protocol):
+    """Where attention keeps keys and values between calls."""
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values (B, G, T, K) of a layer; return those to attend to, (B, G, T_all, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Cosines and sines of rotary position embedding, (B, T, K) or broadcastable to it."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def at(self, positions: Tensor) -> Rotary:
+        """The rows of `positions` (B, T), of a table indexed by position: (B, T, K)."""
+        return Rotary(self.cos[positions], self.sin[positions])
+
+    def span(self, start: int, end: int) -> Rotary:
+        """Positions start … end-1 of a table, alike for all rows: (1, T, K)."""
+        return Rotary(self.cos[None, start:end], self.sin[None, start:end])
+
+
+def rotary_table(length: int, head_dim: int, theta: float, device: torch.device, dtype: torch.dtype) -> Rotary:
+    """A rotary table for positions 0 … length-1, (length, K); half-split layout, angles in float32."""
+    return rotary_of(torch.arange(length, device=device), head_dim, theta, dtype)
+
+
+def rotary_of(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotary:
+    """Rotary cosines and sines of any integer tensor of positions (…): (…, K)."""
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions[..., None].float() * (1.0 / theta**exponents)
+    angles = torch.cat((angles, angles), dim=-1)
+    return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+def rotate(x: Tensor, rotary: Rotary) -> Tensor:
+    """Apply rotary embedding to heads x (B, H, T, K): pairs are (k, k + K/2)."""
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return x * rotary.cos[:, None] + turned * rotary.sin[:, None]
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root-mean-square norm over the last dimension; normalised in ≥ float32, rounded, then weighted."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool) -> Attention:
+        """Take the tensors under `prefix` (…self_attn)."""
+        wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        return cls(
+            query=weights.take(f"{prefix}.q_proj.weight", wide, config.hidden),
+            key=weights.take(f"{prefix}.k_proj.weight", narrow, config.hidden),
+            value=weights.take(f"{prefix}.v_proj.weight", narrow, config.hidden),
+            output=weights.take(f"{prefix}.o_proj.weight", config.hidden, wide),
+            query_norm=weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None,
+            key_norm=weights.take(f"{prefix}.k_norm.weight", config.head_dim) if normed else None,
+        )
+
+    def project(self, x: Tensor, config: TransformerConfig, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of x (B, T, D)."""
+        query = F.linear(x, self.query).unflatten(-1, (config.heads, config.head_dim))
+        key = F.linear(x, self.key).unflatten(-1, (config.kv_heads, config.head_dim))
+        value = F.linear(x, self.value).unflatten(-1, (config.kv_heads, config.head_dim))
+        if self.query_norm is not None and self.key_norm is not None:
+            query = rms_norm(query, self.query_norm, config.eps)
+            key = rms_norm(key, self.key_norm, config.eps)
+        return (
+            rotate(query.transpose(1, 2), rotary),
+            rotate(key.transpose(1, 2), rotary),
+            value.transpose(1, 2),
+        )
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of query (B, H, T, K) over keys and values (B, G, T_all, K): (B, T, H·K).
+
+    mask: bool, broadcastable to (B, 1, T, T_all), true where a query may look; None lets all see all.
+    """
+    rows, heads, tokens, width = query.shape
+    shared = keys.shape[1]
+    if tokens == 1 and heads != shared:
+        # One query each: the heads of a group become the query axis, and no key is copied.
+        grouped = query.view(rows, shared, heads // shared, width)
+        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
+        return out.reshape(rows, 1, heads * width)
+    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=heads != shared)
+    return out.transpose(1, 2).reshape(rows, tokens, heads * width)
+
+
+@dataclass(frozen=True)
+class SwiGlu:
+    """The gated feed-forward."""
+
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> SwiGlu:
+        """Take the tensors under `prefix` (…mlp)."""
+        return cls(
+            gate=weights.take(f"{prefix}.gate_proj.weight", config.intermediate, config.hidden),
+            up=weights.take(f"{prefix}.up_proj.weight", config.intermediate, config.hidden),
+            down=weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate),
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(F.silu(F.linear(x, self.gate)) * F.linear(x, self.up), self.down)
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    """One Qwen3 decoder layer."""
+
+    attention_norm: Tensor
+    attention: Attention
+    feed_norm: Tensor
+    feed: SwiGlu
+
+
+@dataclass(frozen=True)
+class DecoderStack:
+    """The layers and final norm of the talker or of the code predictor."""
+
+    config: TransformerConfig
+    layers: tuple[DecoderLayer, ...]
+    norm: Tensor
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> DecoderStack:
+        """Take the tensors under `prefix` (…model)."""
+        layers = []
+        for index in range(config.layers):
+            layer = f"{prefix}.layers.{index}"
+            layers.append(
+                DecoderLayer(
+                    attention_norm=weights.take(f"{layer}.input_layernorm.weight", config.hidden),
+                    attention=Attention.load(weights, f"{layer}.self_attn", config, normed=True),
+                    feed_norm=weights.take(f"{layer}.post_attention_layernorm.weight", config.hidden),
+                    feed=SwiGlu.load(weights, f"{layer}.mlp", config),
+                )
+            )
+        return cls(config, tuple(layers), weights.take(f"{prefix}.norm.weight", config.hidden))
+
+    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | None) -> Tensor:
+        """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
+        eps = self.config.eps
+        for index, layer in enumerate(self.layers):
+            normed = rms_norm(x, layer.attention_norm, eps)
+            query, key, value = layer.attention.project(normed, self.config, rotary)
+            keys, values = cache.append(index, key, value)
+            x = x + F.linear(attend(query, keys, values, mask), layer.attention.output)
+            x = x + layer.feed(rms_norm(x, layer.feed_norm, eps))
+        return rms_norm(x, self.norm, eps)

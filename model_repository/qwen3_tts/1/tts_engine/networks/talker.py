@@ -1,0 +1,77 @@
+"""The talker: the language model that turns a prompt into one first code and one hidden state per frame.
+
+Source: Qwen3-TTS technical report (arXiv 2601.15621), checked against qwen-tts 0.1.1. The three position tracks
+of its multimodal rotary embedding are always equal, so plain rotary embedding is the same function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kv_cache import KeyValueCache
+from ..model_config import ModelConfig
+from ..weights import Weights
+from .layers import DecoderStack, Rotary
+
+
+@dataclass(frozen=True)
+class Talker:
+    """Weights of the talker, its two embeddings and its head."""
+
+    stack: DecoderStack
+    codec_embedding: Tensor
+    text_embedding: Tensor
+    text_in: Tensor
+    text_in_bias: Tensor
+    text_out: Tensor
+    text_out_bias: Tensor
+    head: Tensor
+
+    @classmethod
+    def load(cls, weights: Weights, config: ModelConfig) -> Talker:
+        """Take the talker's tensors; those of the code predictor stay."""
+        width, wide = config.talker.hidden, config.text_hidden
+        return cls(
+            stack=DecoderStack.load(weights, "talker.model", config.talker),
+            codec_embedding=weights.take("talker.model.codec_embedding.weight", config.vocab, width),
+            text_embedding=weights.take("talker.model.text_embedding.weight", config.text_vocab, wide),
+            text_in=weights.take("talker.text_projection.linear_fc1.weight", wide, wide),
+            text_in_bias=weights.take("talker.text_projection.linear_fc1.bias", wide),
+            text_out=weights.take("talker.text_projection.linear_fc2.weight", width, wide),
+            text_out_bias=weights.take("talker.text_projection.linear_fc2.bias", width),
+            head=weights.take("talker.codec_head.weight", config.vocab, width),
+        )
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """Text ids (…) as talker inputs (…, D)."""
+        hidden = F.silu(F.linear(F.embedding(ids, self.text_embedding), self.text_in, self.text_in_bias))
+        return F.linear(hidden, self.text_out, self.text_out_bias)
+
+    def embed_codes(self, ids: Tensor) -> Tensor:
+        """Ids of the codec vocabulary (…) as talker inputs (…, D)."""
+        return F.embedding(ids, self.codec_embedding)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores (B, V) of the next first code, in at least float32, of hidden states (B, D)."""
+        scores = F.linear(hidden, self.head)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def prefill(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, slot: int) -> Tensor:
+        """Read a whole prompt x (T, D) into `slot`, from position 0; returns its last hidden state (D,)."""
+        tokens = x.shape[0]
+        mask = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).tril()
+        view = cache.span(slice(slot, slot + 1), 0)
+        return self.stack.forward(x[None], rotary.span(0, tokens), view, mask)[0, -1]
+
+    def step(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, positions: Tensor, length: int) -> Tensor:
+        """Read one input per row, x (B, D), at `positions` (B,); returns hidden states (B, D).
+
+        length: how many cached positions attention reads; must exceed every position.
+        """
+        seen = torch.arange(length, device=x.device) <= positions[:, None]
+        view = cache.step(positions, length)
+        return self.stack.forward(x[:, None], rotary.at(positions[:, None]), view, seen[:, None, None])[:, 0]

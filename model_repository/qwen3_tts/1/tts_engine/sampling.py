@@ -1,0 +1,172 @@
+"""Choosing codes: penalties, temperature, top-k, top-p, and random numbers that belong to a request alone.
+
+Order of operations as transformers 4.57.3 applies them. One uniform number is drawn for each (seed, frame,
+codebook) by the counter-based generator Philox 4x32-10 (Salmon et al., SC 2011) in integer arithmetic, so it is
+the same on every device and whatever shares the batch; the choice is the inverse of the cumulative distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import CODEBOOKS
+from .model_config import ModelConfig
+
+MIN_FRAMES = 2
+_SUPPRESSED_IDS = 1_024
+_ROUNDS = 10
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one utterance's codes are chosen; temperature 0 is greedy, top_k 0 and top_p 1 leave all codes in."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    predictor_temperature: float
+    predictor_top_k: int
+    predictor_top_p: float
+    seed: int
+
+
+Rules = tuple[Tensor, Tensor, Tensor]
+"""Temperature, top_k and top_p of some rows."""
+
+
+class SamplingRows:
+    """The sampling values of S slots as static device tensors, and the first codes each has used.
+
+    talker and predictor are rules of (S,) tensors; seen is bool (S, V).
+    """
+
+    def __init__(self, slots: int, config: ModelConfig, device: torch.device) -> None:
+        def row(value: float, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.full((slots,), value, dtype=dtype, device=device)
+
+        self.talker = (row(0.0), row(0, torch.int64), row(1.0))
+        self.predictor = (row(0.0), row(0, torch.int64), row(1.0))
+        self.penalty = row(1.0)
+        self.seed = row(0, torch.int64)
+        self.seen = torch.zeros(slots, config.vocab, dtype=torch.bool, device=device)
+        self._eos = config.ids.codec_eos
+        ids = torch.arange(config.vocab, device=device)
+        self._suppressed = (ids >= config.vocab - _SUPPRESSED_IDS) & (ids != self._eos)
+
+    def admit(self, slot: int, sampling: Sampling) -> None:
+        """Give `slot` the values of a new utterance that has used no code yet."""
+        values = (
+            (self.talker, (sampling.temperature, sampling.top_k, sampling.top_p)),
+            (
+                self.predictor,
+                (sampling.predictor_temperature, sampling.predictor_top_k, sampling.predictor_top_p),
+            ),
+            ((self.penalty, self.seed), (sampling.repetition_penalty, _signed(sampling.seed))),
+        )
+        for tensors, numbers in values:
+            for tensor, number in zip(tensors, numbers, strict=True):
+                tensor[slot] = number
+        self.seen[slot] = False
+
+    def move(self, source: int, target: int) -> None:
+        """Copy slot `source` to slot `target`."""
+        for tensor in (*self.talker, *self.predictor, self.penalty, self.seed, self.seen):
+            tensor[target] = tensor[source]
+
+    def first_codes(self, scores: Tensor, frames: Tensor, uniforms: Tensor) -> Tensor:
+        """Choose the first codes (B,) of the next frames, and remember them.
+
+        scores (B, V); frames (B,): how many frames each row has made; uniforms (B,).
+        """
+        rows = scores.shape[0]
+        penalty = self.penalty[:rows, None].to(scores.dtype)
+        seen = self.seen[:rows]
+        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        scores = scores.masked_fill(self._suppressed, -math.inf)
+        early = (frames < MIN_FRAMES)[:, None] & (torch.arange(scores.shape[1], device=scores.device) == self._eos)
+        codes = pick(scores.masked_fill(early, -math.inf), _first_rows(self.talker, rows), uniforms)
+        seen.scatter_(1, codes[:, None], True)
+        return codes
+
+    def predicted_codes(self, scores: Tensor, uniforms: Tensor) -> Tensor:
+        """Choose the codes (B,) of one of the other codebooks from scores (B, V)."""
+        return pick(scores, _first_rows(self.predictor, scores.shape[0]), uniforms)
+
+
+def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
+    """Sample ids (B,) from scores (B, V) by rules and uniforms (B,).
+
+    temperature 0 takes the best score (the lowest id among equals). Of equals at the k-th place all stay.
+    uniforms are in [0, 1).
+    """
+    temperature, top_k, top_p = rules
+    greedy = temperature == 0
+    scale = torch.where(greedy, 1.0, temperature).to(scores.dtype)
+    ordered, ids = torch.sort(scores / scale[:, None], dim=-1, descending=True, stable=True)
+    vocab = scores.shape[1]
+    last = torch.where(top_k > 0, top_k, vocab).clamp(max=vocab) - 1
+    ordered = ordered.masked_fill(ordered < ordered.gather(1, last[:, None]), -math.inf)
+    before = _cumulative_before(ordered.softmax(-1))
+    keep = (before < top_p[:, None]) | (top_p[:, None] >= 1.0)
+    keep[:, 0] = True
+    mass = ordered.masked_fill(~keep, -math.inf).softmax(-1)
+    place = (_cumulative_before(mass) <= uniforms[:, None]).sum(-1) - 1
+    # Rounding may leave the whole mass a hair below the number drawn; ids without mass are never chosen.
+    place = torch.minimum(place.clamp(min=0), (mass > 0).sum(-1) - 1)
+    return ids.gather(1, torch.where(greedy, 0, place)[:, None])[:, 0]
+
+
+def _first_rows(rules: Rules, rows: int) -> Rules:
+    temperature, top_k, top_p = rules
+    return temperature[:rows], top_k[:rows], top_p[:rows]
+
+
+def _cumulative_before(probabilities: Tensor) -> Tensor:
+    """The mass of all columns before each column."""
+    return probabilities.cumsum(-1) - probabilities
+
+
+def uniforms(seeds: Tensor, frames: Tensor) -> Tensor:
+    """The random numbers of one frame: float32 (B, Q) in [0, 1), a pure function of (seed, frame, codebook).
+
+    seeds int64 (B,), their 64 bits the key; frames int64 (B,).
+    """
+    groups = torch.arange(CODEBOOKS // 4, device=seeds.device).expand(seeds.shape[0], -1)
+    zeros = torch.zeros_like(groups)
+    counter = (groups, frames[:, None] + zeros, zeros, zeros)
+    key = (seeds[:, None] & _MASK, (seeds[:, None] >> 32) & _MASK)
+    words = torch.stack(_philox(counter, key), dim=-1).flatten(1)
+    return (words >> 8).to(torch.float32) * 2.0**-24
+
+
+_Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _philox(counter: _Words, key: tuple[Tensor, Tensor]) -> _Words:
+    """Philox 4x32-10 on int64 tensors that hold 32-bit words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # A product of two 32-bit words may pass 2^63; wrapped, its 64 bits are still the right ones.
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return c0, c1, c2, c3
+
+
+def _signed(seed: int) -> int:
+    """An unsigned 64-bit number as the signed one with the same bits, which an int64 tensor can hold."""
+    return seed - (1 << 64) if seed >= 1 << 63 else seed
