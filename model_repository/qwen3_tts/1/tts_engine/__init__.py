@@ -1,7 +1,8 @@
 """The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
 
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
-from .engine import Engine
+from .delivery import Delivery
+from .engine import Engine, Statistics
 from .errors import (
     CheckpointError,
     EngineFailed,
@@ -20,6 +21,7 @@ __all__ = [
     "SAMPLES_PER_FRAME",
     "SAMPLE_RATE",
     "CheckpointError",
+    "Delivery",
     "Engine",
     "EngineConfig",
     "EngineFailed",
@@ -30,6 +32,7 @@ __all__ = [
     "SettingsError",
     "Sink",
     "Speak",
+    "Statistics",
     "TtsError",
     "UnknownVoice",
     "Unsupported",
