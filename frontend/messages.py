@@ -1,0 +1,180 @@
+"""The JSON wire of protocol v1: parse what a client sent, write what it gets. Pure text and values.
+
+Client: `speak` (text; optional voice; `language` and `request_id` are additive courtesies: a string is honoured,
+anything else ignored), `cancel`, `stop`. Server: `audio_end`, `error`. It knows neither sockets nor models.
+"""
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from frontend import errors
+from frontend.synthesis import SAMPLE_RATE
+
+INVALID_MESSAGE = "INVALID_MESSAGE"
+TTS_NOT_READY = "TTS_NOT_READY"
+TTS_LOAD_FAILED = "TTS_LOAD_FAILED"
+TTS_INFERENCE_FAILED = "TTS_INFERENCE_FAILED"
+
+# One row per class of the error tree; a class without a row has its parent's code.
+CODES: dict[type[errors.SpeechError], str] = {
+    errors.InvalidRequest: INVALID_MESSAGE,
+    errors.Unsupported: INVALID_MESSAGE,
+    errors.NotReady: TTS_NOT_READY,
+    errors.LoadFailed: TTS_LOAD_FAILED,
+    errors.SpeechError: TTS_INFERENCE_FAILED,
+}
+
+_LATER_TYPES = frozenset({"text", "flush", "end", "ping"})
+_MODEL_TOKEN = re.compile(r"<\|.*?\|>", re.DOTALL)
+_ALLOWED_CONTROLS = frozenset("\t\n\r")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN_CHARS = 40
+
+
+@dataclass(frozen=True)
+class Speak:
+    """A valid `speak`: normalised text and the wishes that came with it."""
+
+    text: str
+    voice: str | None = None
+    language: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End the active utterance and every waiting one."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Cancel everything and close."""
+
+
+Message = Speak | Cancel | Stop
+
+
+class InvalidMessage(Exception):
+    """What the client sent is not a message; carries the request id where one could be read."""
+
+    def __init__(self, message: str, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+def parse(raw: str, max_text_chars: int) -> Message:
+    """The message in one text frame. Raises InvalidMessage."""
+    fields = _decode(raw)
+    kind = _required_string(fields, "type", None)
+    if kind == "speak":
+        return _speak(fields, max_text_chars)
+    if kind == "cancel":
+        return Cancel()
+    if kind == "stop":
+        return Stop()
+    if kind == "start":
+        raise InvalidMessage("`start` asks for a protocol this server does not speak; it speaks protocol 1")
+    if kind in _LATER_TYPES:
+        raise InvalidMessage(f"`{kind}` does not belong to protocol 1, which this socket speaks")
+    _fail(f"unknown type {_shown(kind)}, expected one of `speak`, `cancel`, `stop`")
+
+
+def audio_end(cancelled: bool, request_id: str | None) -> str:
+    """The terminal of an utterance that did not fail."""
+    message: dict[str, Any] = {"type": "audio_end"}
+    if request_id is not None:
+        message["request_id"] = request_id
+    message |= {"sample_rate": SAMPLE_RATE, "format": "pcm_s16le", "channels": 1, "cancelled": cancelled}
+    return _encode(message)
+
+
+def error(code: str, message: str, request_id: str | None) -> str:
+    """A refusal, or the terminal of an utterance that failed; `recoverable` is always false in v1."""
+    fields: dict[str, Any] = {"type": "error", "code": code, "message": message, "recoverable": False}
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return _encode(fields)
+
+
+def code_of(failure: errors.SpeechError) -> str:
+    """The JSON code of an error of the tree."""
+    return next(CODES[kind] for kind in type(failure).__mro__ if kind in CODES)
+
+
+def _decode(raw: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(raw, parse_constant=_refuse_constant)
+    except RecursionError:
+        _fail("the JSON is nested too deeply")
+    except ValueError as failure:
+        _fail(f"not valid JSON: {failure}")
+    if not isinstance(fields, dict):
+        _fail("expected a JSON object")
+    # Half of an escaped surrogate pair decodes, but nothing made from it could be sent or spoken.
+    if "\\u" in raw and _SURROGATE.search(json.dumps(fields, ensure_ascii=False)):
+        _fail("a string holds half of a surrogate pair")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _speak(fields: dict[str, Any], max_text_chars: int) -> Speak:
+    request_id = _optional_string(fields, "request_id")
+    text = unicodedata.normalize("NFC", _required_string(fields, "text", request_id)).strip()
+    voice = fields.get("voice")
+    if voice is not None and not isinstance(voice, str):
+        _fail(f"field `voice` must be a string, not {_json_type(voice)}", request_id)
+    problem = _problem(text, max_text_chars)
+    if problem is not None:
+        raise InvalidMessage(problem, request_id)
+    return Speak(text, voice, _optional_string(fields, "language"), request_id)
+
+
+def _problem(text: str, max_text_chars: int) -> str | None:
+    if not text:
+        return "text is blank"
+    if len(text) > max_text_chars:
+        return f"text has {len(text)} characters, the limit is {max_text_chars}"
+    for position, char in enumerate(text):
+        if unicodedata.category(char) == "Cc" and char not in _ALLOWED_CONTROLS:
+            return f"text has the control character U+{ord(char):04X} at position {position}"
+    token = _MODEL_TOKEN.search(text)
+    if token is not None:
+        return f"text has the model token {_shown(token.group())} at position {token.start()}"
+    return None
+
+
+def _required_string(fields: dict[str, Any], name: str, request_id: str | None) -> str:
+    if name not in fields:
+        _fail(f"missing field `{name}`", request_id)
+    value = fields[name]
+    if not isinstance(value, str):
+        _fail(f"field `{name}` must be a string, not {_json_type(value)}", request_id)
+    return value
+
+
+def _optional_string(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _fail(reason: str, request_id: str | None = None) -> NoReturn:
+    raise InvalidMessage(f"Failed to parse message: {reason}", request_id)
+
+
+def _json_type(value: object) -> str:
+    names = {type(None): "null", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+    return names[type(value)]
+
+
+def _shown(value: str) -> str:
+    return ascii(value if len(value) <= _SHOWN_CHARS else value[:_SHOWN_CHARS] + "…")
+
+
+def _encode(message: dict[str, Any]) -> str:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,86 @@
+"""Whether an utterance would be served now, proved by asking the model itself.
+
+Triton goes on calling a model ready whose process has died, so only an answered describe request counts.
+It knows neither Triton's words nor who asks.
+"""
+
+import asyncio
+import logging
+
+from frontend.errors import LoadFailed, NotReady, SpeechError
+from frontend.synthesis import Description, ModelState, Speech
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Polls the model and remembers the last answer; belongs to one event loop."""
+
+    def __init__(self, speech: Speech, *, period_s: float, fresh_s: float) -> None:
+        self._speech = speech
+        self._period_s = period_s
+        self._fresh_s = fresh_s
+        self._polling = asyncio.Lock()
+        self._polled_at = -float("inf")
+        self._answered_at = -float("inf")
+        self._failure: LoadFailed | NotReady | None = NotReady("the model was not asked yet")
+        self.description: Description | None = None
+
+    async def watch(self) -> None:
+        """Asks every period, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            async with self._polling:
+                await self._poll()
+            await asyncio.sleep(max(0.0, begun + self._period_s - loop.time()))
+
+    async def require(self) -> Description:
+        """The description of a model that answered just now. Raises NotReady or LoadFailed.
+
+        A fresh answer is taken as it is; otherwise the model is asked once for all who wait.
+        """
+        asked_at = asyncio.get_running_loop().time()
+        if asked_at - self._answered_at > self._fresh_s or self._failure is not None:
+            async with self._polling:
+                if self._polled_at < asked_at:
+                    await self._poll()
+        if self._failure is not None:
+            raise type(self._failure)(str(self._failure))
+        assert self.description is not None
+        return self.description
+
+    def doubt(self) -> None:
+        """Makes the next question a real one: an utterance has just failed in a way that a dead model would cause."""
+        self._answered_at = -float("inf")
+
+    async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        before = self._failure
+        try:
+            self.description = await self._speech.describe()
+        except SpeechError as silence:
+            self._failure = await self._cause(silence)
+            if before is None or str(before) != str(self._failure):
+                log.warning("not ready: %s", " ".join(str(self._failure).split()))
+        else:
+            self._answered_at = loop.time()
+            self._failure = None
+            if before is not None:
+                log.info("ready: %s", self.description.label)
+        # Only now, since a poll that was cancelled has learnt nothing.
+        self._polled_at = begun
+
+    async def _cause(self, silence: SpeechError) -> LoadFailed | NotReady:
+        try:
+            status = await self._speech.model_status()
+        except NotReady as unreachable:
+            return unreachable
+        if status.state is ModelState.FAILED:
+            return LoadFailed(f"the model could not be loaded: {status.reason}")
+        if status.state is ModelState.LOADING:
+            return NotReady("the model is loading")
+        if status.state is ModelState.ABSENT:
+            return NotReady("the model is not loaded")
+        return NotReady(f"the model does not answer: {silence}")

@@ -1,0 +1,263 @@
+"""One socket from accept to close, protocol v1: reads always, speaks in order, writes from one place.
+
+It knows neither the web framework (the socket is passed in) nor what makes the speech.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import NoReturn, Protocol
+
+from frontend import messages
+from frontend.errors import InferenceFailed, NotReady, SpeechError, UnknownVoice
+from frontend.outbox import Outbox, OutboxFull
+from frontend.rate_limit import TokenBucket
+from frontend.readiness import Readiness
+from frontend.settings import Settings
+from frontend.synthesis import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Speech, SpeechRequest
+from frontend.utterance import Utterance
+
+log = logging.getLogger(__name__)
+
+STOPPED, ABUSE, DEFECT, SLOW, IDLE, TOO_LONG = 1000, 1008, 1011, 1013, 4408, 4409
+MAX_BINARY_BYTES = 2 * FRAME_SAMPLES * BYTES_PER_SAMPLE  # 160 ms: a cancel never waits behind more
+MAX_UNREAD_MESSAGES = 1024
+FAREWELL_S = 1.0
+
+
+class Socket(Protocol):
+    """An accepted WebSocket. receive() and send() are cancelled when the peer leaves."""
+
+    async def receive(self) -> str | bytes: ...
+    async def send(self, data: str | bytes) -> None: ...
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class EndSession(Exception):
+    """Raised by any task of a session to end all of it with a close code."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class Session:
+    """Serves one socket. `run` returns when the socket was closed and no task is left."""
+
+    def __init__(
+        self, socket: Socket, speech: Speech, readiness: Readiness, settings: Settings, session_id: str
+    ) -> None:
+        self._socket = socket
+        self._speech = speech
+        self._readiness = readiness
+        self._settings = settings
+        self._session_id = session_id
+        now = self._now()
+        self._started_at = self._active_at = now
+        self._messages = TokenBucket(settings.message_rate_per_s, settings.message_burst, now)
+        self._flood = TokenBucket(settings.flood_rate_per_s, settings.flood_rate_per_s, now)
+        max_audio = int(settings.max_buffered_audio_s * SAMPLE_RATE) * BYTES_PER_SAMPLE
+        self._outbox = Outbox(max_audio, MAX_UNREAD_MESSAGES)
+        # Bounded by submit() refusing, and by cancelled utterances leaving at once.
+        self._accepted: asyncio.Queue[Utterance] = asyncio.Queue()
+        self._live: list[Utterance] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._ending: asyncio.Future[EndSession] = asyncio.get_running_loop().create_future()
+        self.draining = False
+
+    async def run(self) -> None:
+        """Serves until the client stops, a limit is met, or `end` is called.
+
+        Cancelling it (the client left) cancels everything that is being spoken.
+        """
+        ending: EndSession | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in (self._read(), self._write(), self._speak_in_order(group), self._expire()):
+                    group.create_task(part)
+        except* EndSession as ended:
+            first = ended.exceptions[0]
+            assert isinstance(first, EndSession)
+            ending = first
+        except* Exception:  # the root of this socket: a defect ends it, not the server
+            log.exception("session failed session=%s", self._session_id)
+            ending = EndSession(DEFECT, "internal error")
+        finally:
+            for utterance in self._live:
+                self._log(utterance, "lost" if ending is None else f"closed_{ending.code}")
+            self._idle.set()
+            self._outbox.close()
+        if ending is not None:
+            # A peer that does not read would make the close wait for ever, too.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._socket.close(ending.code, ending.reason)
+
+    async def idle(self) -> None:
+        """Returns when nothing is being spoken or waits and all of it was written, or when `run` has ended."""
+        await self._idle.wait()
+        await self._outbox.emptied()
+
+    def end(self, code: int, reason: str) -> None:
+        """Asks for the end: what still runs is cancelled, told so, and the socket closed."""
+        if not self._ending.done():
+            self._ending.set_result(EndSession(code, reason))
+
+    async def _read(self) -> NoReturn:
+        while True:
+            raw = await self._socket.receive()
+            now = self._active_at = self._now()
+            if not self._flood.take(now):
+                raise EndSession(ABUSE, f"more than {self._settings.flood_rate_per_s:g} messages per second")
+            if isinstance(raw, str):
+                self._receive(raw, now)
+
+    def _receive(self, raw: str, now: float) -> None:
+        problem: messages.InvalidMessage | None = None
+        message: messages.Message | None = None
+        try:
+            message = messages.parse(raw, self._settings.max_text_chars)
+        except messages.InvalidMessage as invalid:
+            problem = invalid
+        if isinstance(message, messages.Stop):
+            raise EndSession(STOPPED)
+        if isinstance(message, messages.Cancel):
+            self._cancel_all()
+        elif not self._messages.take(now):
+            limit = f"{self._settings.message_rate_per_s:g} per second, {self._settings.message_burst} at once"
+            self._refuse(messages.TTS_NOT_READY, f"too many messages, the limit is {limit}", message or problem)
+        elif problem is not None:
+            self._refuse(messages.INVALID_MESSAGE, str(problem), problem)
+        elif message is not None:
+            self._submit(message, now)
+
+    def _refuse(self, code: str, text: str, culprit: messages.Speak | messages.InvalidMessage | None) -> None:
+        self._put(messages.error(code, text, culprit.request_id if culprit is not None else None))
+
+    def _put(self, text: str) -> None:
+        try:
+            self._outbox.put(text)
+        except OutboxFull as full:
+            raise EndSession(SLOW, f"slow consumer: {full}") from None
+
+    def _submit(self, speak: messages.Speak, now: float) -> None:
+        waiting = sum(not utterance.cancelled for utterance in self._live) - 1
+        if self.draining:
+            self._refuse(messages.TTS_NOT_READY, "the server is shutting down", speak)
+        elif waiting >= self._settings.max_waiting:
+            text = f"{waiting} utterances wait on this socket, the limit is {self._settings.max_waiting}"
+            self._refuse(messages.TTS_NOT_READY, text, speak)
+        else:
+            utterance = Utterance(speak, now)
+            self._live.append(utterance)
+            self._idle.clear()
+            self._accepted.put_nowait(utterance)
+
+    def _cancel_all(self) -> None:
+        for utterance in self._live:
+            utterance.cancel()
+        if any(utterance.cancelled for utterance in self._live):
+            self._outbox.drop_audio()
+
+    async def _speak_in_order(self, group: asyncio.TaskGroup) -> NoReturn:
+        while True:
+            utterance = await self._accepted.get()
+            if not utterance.cancelled:
+                utterance.task = group.create_task(self._speak(utterance))
+                await asyncio.wait({utterance.task})
+            # The task is over, so its slot is free, before the client hears of it.
+            if utterance.cancelled:
+                utterance.reason = "cancelled"
+                self._put(messages.audio_end(True, utterance.speak.request_id))
+            self._retire(utterance)
+
+    def _retire(self, utterance: Utterance) -> None:
+        self._live.remove(utterance)
+        self._active_at = self._now()
+        self._log(utterance, utterance.reason)
+        if not self._live:
+            self._idle.set()
+
+    async def _speak(self, utterance: Utterance) -> None:
+        request_id = utterance.speak.request_id
+        try:
+            await self._readiness.require()
+            await self._stream(utterance)
+            terminal = messages.audio_end(False, request_id)
+        except SpeechError as failure:
+            if isinstance(failure, InferenceFailed | NotReady):
+                self._readiness.doubt()
+            utterance.reason = f"failed:{type(failure).__name__}"
+            terminal = messages.error(messages.code_of(failure), str(failure), request_id)
+        except Exception:  # the root of this task: a defect ends the utterance, not the socket
+            log.exception("utterance failed session=%s", self._session_id)
+            utterance.reason = "failed:defect"
+            text = "the server failed while it spoke this text"
+            terminal = messages.error(messages.TTS_INFERENCE_FAILED, text, request_id)
+        utterance.terminal_taken = self._outbox.put_last(terminal)
+        await utterance.terminal_taken.wait()
+
+    async def _stream(self, utterance: Utterance) -> None:
+        speak = utterance.speak
+        try:
+            await self._stream_request(utterance, SpeechRequest(speak.text, speak.voice, speak.language))
+        except UnknownVoice:
+            if speak.voice is None:
+                raise
+            log.warning("unknown voice session=%s voice=%.64r, using the default", self._session_id, speak.voice)
+            await self._stream_request(utterance, SpeechRequest(speak.text, None, speak.language))
+
+    async def _stream_request(self, utterance: Utterance, request: SpeechRequest) -> None:
+        left = int(self._settings.max_audio_s * SAMPLE_RATE) * BYTES_PER_SAMPLE
+        async with aclosing(self._speech.speak(request)) as chunks:
+            async for chunk in chunks:
+                for piece in _pieces(chunk.pcm[:left]):
+                    await self._outbox.put_audio(piece, utterance.sent)
+                left -= len(chunk.pcm)
+                if chunk.info is not None:
+                    utterance.reason = str(chunk.info.get("reason", "complete"))
+                if left <= 0:
+                    utterance.reason = "max_length"
+                    return
+
+    async def _write(self) -> NoReturn:
+        while True:
+            data = await self._outbox.take()
+            try:
+                async with asyncio.timeout(self._settings.send_timeout_s):
+                    await self._socket.send(data)
+            except TimeoutError:
+                limit = f"{self._settings.send_timeout_s:g} s"
+                raise EndSession(SLOW, f"slow consumer: a send took longer than {limit}") from None
+
+    async def _expire(self) -> NoReturn:
+        session_end = self._started_at + self._settings.max_session_s
+        while not self._ending.done():
+            idle_from = self._now() if self._live else self._active_at
+            idle_end = idle_from + self._settings.idle_timeout_s
+            if self._now() >= session_end:
+                self.end(TOO_LONG, f"the session is older than {self._settings.max_session_s:g} s")
+            elif self._now() >= idle_end:
+                raise EndSession(IDLE, f"idle for {self._settings.idle_timeout_s:g} s")
+            else:
+                await asyncio.wait({self._ending}, timeout=min(idle_end, session_end) - self._now())
+        self._cancel_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.idle()
+        raise self._ending.result()
+
+    def _log(self, utterance: Utterance, reason: str) -> None:
+        log.info("utterance session=%s %s", self._session_id, utterance.summary(reason, self._now()))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _pieces(pcm: bytes) -> Iterator[bytes]:
+    return (pcm[start : start + MAX_BINARY_BYTES] for start in range(0, len(pcm), MAX_BINARY_BYTES))

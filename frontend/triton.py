@@ -1,0 +1,233 @@
+"""Speech made by a Triton server: one gRPC stream per utterance, and the proof that the model behind it lives.
+
+The only importer of tritonclient and grpc, and the frontend's side of the contract. It knows nothing of sockets.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+import numpy as np
+from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from frontend import errors
+from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, SpeechRequest
+
+# The contract, in the words of config.pbtxt.
+INPUTS = {
+    "text": "TYPE_STRING",
+    "voice": "TYPE_STRING",
+    "language": "TYPE_STRING",
+    "instruct": "TYPE_STRING",
+    "reference_audio": "TYPE_FP32",
+    "reference_sample_rate": "TYPE_INT32",
+    "reference_text": "TYPE_STRING",
+    "temperature": "TYPE_FP32",
+    "top_k": "TYPE_INT32",
+    "top_p": "TYPE_FP32",
+    "repetition_penalty": "TYPE_FP32",
+    "predictor_temperature": "TYPE_FP32",
+    "predictor_top_k": "TYPE_INT32",
+    "predictor_top_p": "TYPE_FP32",
+    "seed": "TYPE_UINT64",
+    "max_frames": "TYPE_INT32",
+    "text_placement": "TYPE_STRING",
+    "utterance": "TYPE_STRING",
+    "text_complete": "TYPE_BOOL",
+    "describe": "TYPE_BOOL",
+}
+OUTPUTS = {"audio": "TYPE_INT16", "info": "TYPE_STRING"}
+
+# The gRPC status of a TritonError -> what it means; anything else is InferenceFailed.
+ERRORS: dict[grpc.StatusCode, type[errors.SpeechError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: errors.UnknownVoice,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unsupported,
+    grpc.StatusCode.UNAVAILABLE: errors.NotReady,
+}
+
+# Without it the server reports a model's error as a message that has lost its status.
+HEADERS = {"triton_grpc_error": "true"}
+# A model's state UNAVAILABLE has this reason after an unload, and the cause after a failed load.
+UNLOADED = "unloaded"
+PROBES_TO_DIE = 2
+
+CHANNEL_ARGUMENTS = [
+    ("grpc.max_receive_message_length", -1),
+    # Pings find a dead network; Triton refuses more frequent ones, and any when nothing is asked.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # The default backs off for two minutes, long after a restarted server serves again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+_WIRE = {"TYPE_STRING": "BYTES", "TYPE_BOOL": "BOOL"}
+_NUMPY = {"TYPE_STRING": np.object_, "TYPE_BOOL": np.bool_}
+
+
+class _Refused(Exception):
+    """Triton itself turned the request away, before the model saw it; such an error has no status."""
+
+
+class _Responses(Protocol):
+    """The open stream of one request."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[InferResult | None, InferenceServerException | None]]: ...
+    def cancel(self) -> bool: ...
+
+
+class TritonSpeech:
+    """Implements frontend.synthesis.Speech. Made and used within one event loop."""
+
+    def __init__(self, url: str, model: str, *, describe_timeout_s: float, probe_s: float, stall_s: float) -> None:
+        self._client = InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
+        self._url = url
+        self._model = model
+        self._describe_timeout_s = describe_timeout_s
+        self._probe_s = probe_s
+        self._stall_s = stall_s
+        self._instance: str | None = None
+
+    async def close(self) -> None:
+        """Ends every stream that is still open."""
+        await self._client.close()
+
+    async def speak(self, request: SpeechRequest) -> AsyncGenerator[Chunk, None]:
+        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        instance = self._instance or (await self.describe()).instance
+        wishes = {"text": request.text, "voice": request.voice, "language": request.language}
+        responses = self._open({name: value for name, value in wishes.items() if value is not None}, None)
+        begun = complete = False
+        try:
+            while (result := await self._next(responses, instance, begun)) is not None:
+                begun = True
+                chunk = _chunk(result)
+                complete = complete or chunk.info is not None
+                yield chunk
+        finally:
+            responses.cancel()
+        if not complete:
+            raise errors.InferenceFailed("the model ended the utterance without saying how")
+
+    async def describe(self) -> Description:
+        """The model's description of itself, asked of the model.
+
+        Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
+        """
+        responses = self._open({"describe": True}, self._describe_timeout_s)
+        try:
+            result = await _read(responses)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                text = f"the model did not describe itself within {self._describe_timeout_s:g} s"
+                raise errors.NotReady(text) from None
+            raise _speech_error(failure, False) from None
+        except _Refused as refusal:
+            raise errors.NotReady(str(refusal)) from None
+        finally:
+            responses.cancel()
+        info = None if result is None else _chunk(result).info
+        if info is None:
+            raise errors.InferenceFailed("the model answered describe without info")
+        self._instance = str(info["instance"])
+        return Description(str(info["model"]), self._instance, bool(info.get("untrained_demo")), info)
+
+    async def model_status(self) -> ModelStatus:
+        """The model's state in Triton's repository index. Raises NotReady when Triton does not answer."""
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=self._describe_timeout_s)
+        except InferenceServerException as failure:
+            raise errors.NotReady(f"Triton at {self._url} does not answer: {failure.message()}") from None
+        versions = [entry for entry in index.models if entry.name == self._model]
+        states = {entry.state for entry in versions}
+        if "READY" in states:
+            return ModelStatus(ModelState.READY)
+        if "LOADING" in states:
+            return ModelStatus(ModelState.LOADING)
+        failures = [entry.reason for entry in versions if entry.state == "UNAVAILABLE" and entry.reason != UNLOADED]
+        if failures:
+            return ModelStatus(ModelState.FAILED, failures[0].strip())
+        return ModelStatus(ModelState.ABSENT)
+
+    def _open(self, inputs: dict[str, Any], timeout_s: float | None) -> _Responses:
+        request = {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
+
+        async def one_request() -> AsyncIterator[dict[str, Any]]:
+            yield request  # its end half-closes the stream, after which the server ends it when all is sent
+
+        return self._client.stream_infer(one_request(), stream_timeout=timeout_s, headers=HEADERS)
+
+    async def _next(self, responses: _Responses, instance: str, begun: bool) -> InferResult | None:
+        """The next response, None at the end of the stream. Raises SpeechError."""
+        pending = asyncio.create_task(_read(responses))
+        try:
+            await self._watch(pending, instance)
+            if pending.cancelled():
+                # Cancelled, yet not by us: the call was ended beneath the reader, as when the channel closes.
+                raise errors.InferenceFailed("the stream from Triton was cancelled")
+            return pending.result()
+        except grpc.aio.AioRpcError as failure:
+            raise _speech_error(failure, begun) from None
+        except _Refused as refusal:
+            if (await self.model_status()).state is ModelState.READY:
+                raise errors.InferenceFailed(f"Triton refused the request: {refusal}") from None
+            raise errors.NotReady(str(refusal)) from None
+        finally:
+            pending.cancel()
+
+    async def _watch(self, pending: asyncio.Task[InferResult | None], instance: str) -> None:
+        """Returns when `pending` is done; asks the model meanwhile, since a dead one just falls silent."""
+        loop = asyncio.get_running_loop()
+        silent_since = loop.time()
+        unanswered = 0
+        while not (await asyncio.wait({pending}, timeout=self._probe_s / (1 + 4 * unanswered)))[0]:
+            try:
+                description = await self.describe()
+            except errors.SpeechError as failure:
+                unanswered += 1
+                if unanswered >= PROBES_TO_DIE and not pending.done():
+                    raise errors.BackendDied(f"the model fell silent and does not answer: {failure}") from None
+            else:
+                unanswered = 0
+                if description.instance != instance and not pending.done():
+                    raise errors.BackendDied("the model was loaded anew while it made this utterance")
+            if loop.time() - silent_since >= self._stall_s and not pending.done():
+                raise errors.Stalled(f"the model sent nothing for {self._stall_s:g} s")
+
+
+async def _read(responses: _Responses) -> InferResult | None:
+    async for result, refusal in responses:
+        if refusal is not None:
+            raise _Refused(refusal.message())
+        return result
+    return None
+
+
+def _tensor(name: str, value: str | bool) -> InferInput:
+    kind = INPUTS[name]
+    tensor = InferInput(name, [1], _WIRE[kind])
+    item = value.encode() if isinstance(value, str) else value
+    tensor.set_data_from_numpy(np.array([item], dtype=_NUMPY[kind]))
+    return tensor
+
+
+def _chunk(result: InferResult) -> Chunk:
+    audio = result.as_numpy("audio")
+    info = result.as_numpy("info")
+    pcm = b"" if audio is None else audio.astype("<i2", copy=False).tobytes()
+    return Chunk(pcm, None if info is None else json.loads(info.item()))
+
+
+def _speech_error(failure: grpc.aio.AioRpcError, begun: bool) -> errors.SpeechError:
+    kind = ERRORS.get(failure.code(), errors.InferenceFailed)
+    # Speech that has begun cannot be refused any more: it broke off.
+    if begun:
+        kind = errors.InferenceFailed
+    return kind(failure.details() or failure.code().name)

@@ -1,0 +1,134 @@
+"""`scripts/speak` as a process against a real server: the file, the figures, and one line when it fails."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.frontend.conftest import RunningServer
+from tests.frontend.fakes import FakeSpeech, Script, audio_of
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@dataclass
+class Ended:
+    status: int | None
+    out: str
+    err: str
+
+
+async def started(server: RunningServer | str, *arguments: str, path: Path | None = None) -> asyncio.subprocess.Process:
+    url = server if isinstance(server, str) else f"ws://{server.address}/api/v1/speak"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)} | ({"PATH": str(path)} if path is not None else {})
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "commands.speak", "--url", url, *arguments),
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process, stdin: str | None = None) -> Ended:
+    out, err = await asyncio.wait_for(process.communicate(stdin and stdin.encode()), 30)
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+def sound_of(path: Path) -> bytes:
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24000, 1, 2)
+        return file.readframes(file.getnframes())
+
+
+async def test_the_sound_is_written_and_its_figures_are_printed(server: RunningServer, tmp_path: Path) -> None:
+    out = tmp_path / "a.wav"
+    result = await ended(await started(server, "Hello.", "--voice", "ryan", "--language", "en", "--out", str(out)))
+    assert (result.status, result.err) == (0, "")
+    assert sound_of(out) == audio_of("Hello.", "ryan")
+    assert server.speech.requests[-1].language == "en"
+    assert result.out.startswith(f"{out}: first audio after ")
+    assert "ms, 0.24 s of speech, real-time factor 0." in result.out
+
+
+async def test_a_dash_reads_the_text_from_the_standard_input(server: RunningServer, tmp_path: Path) -> None:
+    out = tmp_path / "a.wav"
+    result = await ended(await started(server, "-", "--out", str(out)), "Hello\nworld.\n")
+    assert result.status == 0
+    assert sound_of(out) == audio_of("Hello\nworld.")
+
+
+async def test_an_interrupt_cancels_and_leaves_a_valid_file(
+    server: RunningServer, speech: FakeSpeech, tmp_path: Path
+) -> None:
+    script = speech.script("Long.", Script(frames=9, hold_after=2))
+    out = tmp_path / "a.wav"
+    process = await started(server, "Long.", "--out", str(out))
+    await asyncio.wait_for(script.held.wait(), 30)
+    async with asyncio.timeout(10):
+        while not out.exists() or sound_of(out) != audio_of("Long.", frames=2):  # noqa: ASYNC110  (another process's file)
+            await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    assert result.status == 130
+    assert result.out.endswith("(cancelled)\n")
+    assert sound_of(out) == audio_of("Long.", frames=2)
+    assert speech.active == 0
+
+
+async def test_an_error_is_one_line_and_a_failure(server: RunningServer, tmp_path: Path) -> None:
+    result = await ended(await started(server, "  ", "--out", str(tmp_path / "a.wav")))
+    assert result == Ended(1, "", "speak: INVALID_MESSAGE: text is blank\n")
+
+
+async def test_a_refused_connection_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{free.getsockname()[1]}/api/v1/speak"
+        result = await ended(await started(url, "Hello.", "--out", str(tmp_path / "a.wav")))
+    assert result.status == 1
+    assert result.err.startswith(f"speak: cannot reach {url}: ")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "nonsense"])
+async def test_an_address_that_is_none_is_one_line(url: str) -> None:
+    result = await ended(await started(url, "Hello."))
+    assert result.status == 1
+    assert result.err.startswith(f"speak: {url} is not a WebSocket address")
+
+
+async def test_a_file_that_cannot_be_written_is_one_line(server: RunningServer, tmp_path: Path) -> None:
+    out = tmp_path / "none" / "a.wav"
+    result = await ended(await started(server, "Hello.", "--out", str(out)))
+    assert result == Ended(1, "", f"speak: cannot write {out}: No such file or directory\n")
+
+
+async def test_playing_pipes_the_sound_into_the_player(server: RunningServer, tmp_path: Path) -> None:
+    player = tmp_path / "aplay"
+    player.write_text(f"#!/bin/sh\n/bin/cat > {tmp_path}/played\n")
+    player.chmod(player.stat().st_mode | stat.S_IXUSR)
+    result = await ended(await started(server, "Hello.", "--play", path=tmp_path))
+    assert (result.status, result.err) == (0, "")
+    assert (tmp_path / "played").read_bytes() == audio_of("Hello.")
+
+
+async def test_a_failed_player_is_one_line(server: RunningServer, tmp_path: Path) -> None:
+    player = tmp_path / "aplay"
+    player.write_text("#!/bin/sh\nexit 3\n")
+    player.chmod(player.stat().st_mode | stat.S_IXUSR)
+    result = await ended(await started(server, "Hello.", "--play", path=tmp_path))
+    assert result == Ended(1, "", "speak: aplay ended with status 3\n")
+
+
+async def test_playing_without_a_player_says_what_to_install(server: RunningServer, tmp_path: Path) -> None:
+    result = await ended(await started(server, "Hello.", "--play", path=tmp_path))
+    assert result == Ended(1, "", "speak: --play needs one of paplay, aplay, ffplay, play, and none is installed\n")
+    assert server.speech.requests == []

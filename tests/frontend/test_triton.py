@@ -1,0 +1,286 @@
+"""The Triton client against a real gRPC server: requests, audio, errors by status, silence, and cancel."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+import pytest
+
+from frontend.errors import (
+    BackendDied,
+    InferenceFailed,
+    InvalidRequest,
+    NotReady,
+    SpeechError,
+    Stalled,
+    UnknownVoice,
+    Unsupported,
+)
+from frontend.synthesis import Chunk, ModelState, ModelStatus, SpeechRequest
+from frontend.triton import TritonSpeech
+from tests.frontend.triton_double import Stream, TritonDouble, serving
+
+REQUEST = SpeechRequest("Hello.")
+FRAME = bytes(range(256)) * 15
+INFO = {"reason": "complete", "frames": 1}
+
+
+@pytest.fixture
+def double() -> TritonDouble:
+    return TritonDouble()
+
+
+@pytest.fixture
+async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
+    async with serving(double) as address:
+        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=2, probe_s=0.05, stall_s=0.5)
+        yield speech
+        await speech.close()
+
+
+async def spoken(speech: TritonSpeech, request: SpeechRequest = REQUEST) -> list[Chunk]:
+    async with aclosing(speech.speak(request)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+async def fall_silent(stream: Stream) -> None:
+    await asyncio.Event().wait()
+
+
+async def speak_once_and_fall_silent(stream: Stream) -> None:
+    await stream.send(FRAME)
+    await fall_silent(stream)
+
+
+async def test_an_utterance_is_its_chunks_and_the_last_has_info(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def speak(stream: Stream) -> None:
+        await stream.send(FRAME)
+        await stream.send(FRAME * 2)
+        await stream.send(b"", INFO)
+
+    double.behaviour = speak
+    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME * 2), Chunk(b"", INFO)]
+
+
+async def test_the_last_chunk_may_carry_audio_too(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def speak(stream: Stream) -> None:
+        await stream.send(FRAME, INFO)
+
+    double.behaviour = speak
+    assert await spoken(triton) == [Chunk(FRAME, INFO)]
+
+
+async def test_only_what_is_asked_for_is_sent_and_the_stream_is_half_closed(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    async def speak(stream: Stream) -> None:
+        await stream.send(b"", INFO)
+
+    double.behaviour = speak
+    await spoken(triton, SpeechRequest("Grüße", "makima"))
+    await spoken(triton, SpeechRequest("a", None, "de"))
+    first, second = double.streams
+    assert first.half_closed.is_set()
+    assert first.request.model_name == "qwen3_tts"
+    assert first.metadata["triton_grpc_error"] == "true"
+    assert first.inputs() == {
+        "text": ("BYTES", [1], b"\x07\0\0\0" + "Grüße".encode()),
+        "voice": ("BYTES", [1], b"\x06\0\0\0makima"),
+    }
+    assert set(second.inputs()) == {"text", "language"}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+        (grpc.StatusCode.NOT_FOUND, UnknownVoice),
+        (grpc.StatusCode.UNIMPLEMENTED, Unsupported),
+        (grpc.StatusCode.UNAVAILABLE, NotReady),
+        (grpc.StatusCode.INTERNAL, InferenceFailed),
+        (grpc.StatusCode.CANCELLED, InferenceFailed),
+        (grpc.StatusCode.UNKNOWN, InferenceFailed),
+    ],
+)
+async def test_each_status_is_an_error_of_its_own(
+    double: TritonDouble, triton: TritonSpeech, status: grpc.StatusCode, kind: type[SpeechError]
+) -> None:
+    async def fail(stream: Stream) -> None:
+        await stream.fail(status, "because")
+
+    double.behaviour = fail
+    with pytest.raises(SpeechError, match=r"^because$") as caught:
+        await spoken(triton)
+    assert type(caught.value) is kind
+
+
+async def test_a_failure_after_the_first_audio_is_never_a_refusal(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def break_off(stream: Stream) -> None:
+        await stream.send(FRAME)
+        await stream.fail(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    double.behaviour = break_off
+    with pytest.raises(InferenceFailed, match="gone"):
+        await spoken(triton)
+
+
+async def test_an_end_without_info_is_a_failure(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def end_early(stream: Stream) -> None:
+        await stream.send(FRAME)
+
+    double.behaviour = end_early
+    with pytest.raises(InferenceFailed, match="without saying how"):
+        await spoken(triton)
+
+
+@pytest.mark.parametrize(("state", "kind"), [("LOADING", NotReady), ("READY", InferenceFailed)])
+async def test_a_request_that_triton_refuses_is_judged_by_the_state_of_the_model(
+    double: TritonDouble, triton: TritonSpeech, state: str, kind: type[SpeechError]
+) -> None:
+    async def refuse(stream: Stream) -> None:
+        await stream.refuse("no")
+
+    double.behaviour = refuse
+    double.index = [("qwen3_tts", state, "")]
+    with pytest.raises(kind, match="no"):
+        await spoken(triton)
+
+
+async def test_closing_the_generator_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:
+    double.behaviour = speak_once_and_fall_silent
+    async with aclosing(triton.speak(REQUEST)) as chunks:
+        await anext(chunks)
+    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+
+
+async def test_cancelling_the_reading_task_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:
+    double.behaviour = speak_once_and_fall_silent
+    reading = asyncio.create_task(spoken(triton))
+    await asyncio.wait_for(double.opened.wait(), 5)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+
+
+async def test_a_silent_model_that_does_not_answer_is_dead(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def die(stream: Stream) -> None:
+        await stream.send(FRAME)
+        double.description = fail_describe
+        await fall_silent(stream)
+
+    async def fail_describe(stream: Stream) -> None:
+        await stream.fail(grpc.StatusCode.INTERNAL, "Stub process is not healthy.")
+
+    double.behaviour = die
+    with pytest.raises(BackendDied, match="not healthy"):
+        await spoken(triton)
+    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+
+
+async def test_a_silent_model_that_was_loaded_anew_is_dead(double: TritonDouble, triton: TritonSpeech) -> None:
+    await triton.describe()
+    double.behaviour = speak_once_and_fall_silent
+    double.description = {"model": "tiny", "instance": "two"}
+    with pytest.raises(BackendDied, match="loaded anew"):
+        await spoken(triton)
+
+
+async def test_a_silent_model_that_lives_is_waited_for(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def pause(stream: Stream) -> None:
+        await stream.send(FRAME)
+        await asyncio.sleep(0.2)  # four times the silence after which the model is asked
+        await stream.send(FRAME, INFO)
+
+    double.behaviour = pause
+    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME, INFO)]
+
+
+async def test_one_unanswered_question_is_not_death(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def pause(stream: Stream) -> None:
+        await stream.send(FRAME)
+        double.description = fail_once
+        await asked_twice.wait()
+        await stream.send(FRAME, INFO)
+
+    async def fail_once(stream: Stream) -> None:
+        double.description = answer
+        await stream.fail(grpc.StatusCode.INTERNAL, "hiccup")
+
+    async def answer(stream: Stream) -> None:
+        await stream.send(b"", {"model": "tiny", "instance": "one"})
+        asked_twice.set()
+
+    asked_twice = asyncio.Event()
+    await triton.describe()
+    double.behaviour = pause
+    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME, INFO)]
+
+
+async def test_a_model_that_lives_but_sends_nothing_has_stalled(double: TritonDouble, triton: TritonSpeech) -> None:
+    double.behaviour = fall_silent
+    with pytest.raises(Stalled, match=r"sent nothing for 0\.5 s"):
+        await spoken(triton)
+
+
+async def test_describe_gives_the_models_own_words(double: TritonDouble, triton: TritonSpeech) -> None:
+    description = await triton.describe()
+    assert (description.model, description.instance, description.untrained_demo) == ("tiny", "one", True)
+    assert description.label == "tiny (untrained demo)"
+    assert description.details == double.description
+
+
+async def test_describe_does_not_wait_for_ever(double: TritonDouble) -> None:
+    double.description = fall_silent
+    async with serving(double) as address:
+        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=0.2, probe_s=1, stall_s=1)
+        with pytest.raises(NotReady, match=r"within 0\.2 s"):
+            await speech.describe()
+        await speech.close()
+
+
+async def test_a_refused_describe_is_not_ready(double: TritonDouble, triton: TritonSpeech) -> None:
+    async def refuse(stream: Stream) -> None:
+        await stream.refuse("unknown model")
+
+    double.description = refuse
+    with pytest.raises(NotReady, match="unknown model"):
+        await triton.describe()
+
+
+@pytest.mark.parametrize(
+    ("index", "status"),
+    [
+        ([], ModelStatus(ModelState.ABSENT)),
+        ([("other", "READY", "")], ModelStatus(ModelState.ABSENT)),
+        ([("qwen3_tts", "", "")], ModelStatus(ModelState.ABSENT)),
+        ([("qwen3_tts", "LOADING", "")], ModelStatus(ModelState.LOADING)),
+        ([("qwen3_tts", "READY", "")], ModelStatus(ModelState.READY)),
+        ([("qwen3_tts", "UNAVAILABLE", "unloaded")], ModelStatus(ModelState.ABSENT)),
+        ([("qwen3_tts", "UNAVAILABLE", "no file")], ModelStatus(ModelState.FAILED, "no file")),
+    ],
+)
+async def test_the_state_of_the_model_is_read_from_the_repository_index(
+    double: TritonDouble, triton: TritonSpeech, index: list[tuple[str, str, str]], status: ModelStatus
+) -> None:
+    double.index = index
+    assert await triton.model_status() == status
+
+
+async def test_a_server_that_is_away_is_not_ready_and_one_that_comes_back_is_used(double: TritonDouble) -> None:
+    async with serving(double) as address:
+        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=2, probe_s=0.05, stall_s=0.5)
+        assert (await speech.describe()).instance == "one"
+    with pytest.raises(NotReady):
+        await spoken(speech)
+    with pytest.raises(NotReady, match="does not answer"):
+        await speech.model_status()
+    async with serving(double, address), asyncio.timeout(10):
+        while True:
+            try:
+                assert (await speech.describe()).instance == "one"
+                break
+            except NotReady:
+                await asyncio.sleep(0.05)
+    await speech.close()

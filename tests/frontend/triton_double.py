@@ -1,0 +1,110 @@
+"""A gRPC server that speaks Triton's protocol and does what a test tells it, on a real port in this process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import serialize_byte_tensor
+
+Response = service_pb2.ModelStreamInferResponse
+# What the double does with one utterance: it sends by the callable it is given.
+Behaviour = Callable[["Stream"], Awaitable[None]]
+
+
+def response(pcm: bytes | None, info: dict | None = None) -> Response:
+    """One response as Triton's Python backend makes it."""
+    inner = service_pb2.ModelInferResponse(model_name="qwen3_tts")
+    if pcm is not None:
+        inner.outputs.add(name="audio", datatype="INT16", shape=[len(pcm) // 2])
+        inner.raw_output_contents.append(pcm)
+    if info is not None:
+        inner.outputs.add(name="info", datatype="BYTES", shape=[1])
+        packed = serialize_byte_tensor(np.array([json.dumps(info).encode()], dtype=np.object_))
+        inner.raw_output_contents.append(packed.item())
+    return Response(infer_response=inner)
+
+
+@dataclass
+class Stream:
+    """One utterance on the double's side."""
+
+    request: service_pb2.ModelInferRequest
+    metadata: dict[str, str]
+    context: grpc.aio.ServicerContext
+    half_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
+        await self.context.write(response(pcm, info))
+
+    async def fail(self, code: grpc.StatusCode, text: str) -> None:
+        await self.context.abort(code, text)
+
+    async def refuse(self, text: str) -> None:
+        """As Triton's core does when the request does not reach the model: no status."""
+        await self.context.write(Response(error_message=text))
+
+    def inputs(self) -> dict[str, tuple[str, list[int], bytes]]:
+        tensors = zip(self.request.inputs, self.request.raw_input_contents, strict=True)
+        return {tensor.name: (tensor.datatype, list(tensor.shape), raw) for tensor, raw in tensors}
+
+
+class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """`behaviour` is one utterance; describe is answered with `description` unless it is a behaviour of its own."""
+
+    def __init__(self) -> None:
+        self.behaviour: Behaviour | None = None
+        self.description: dict | Behaviour = {"model": "tiny", "instance": "one", "untrained_demo": True}
+        self.index: list[tuple[str, str, str]] = [("qwen3_tts", "READY", "")]
+        self.streams: list[Stream] = []
+        self.opened = asyncio.Event()
+
+    async def ModelStreamInfer(self, requests: AsyncIterator, context: grpc.aio.ServicerContext) -> None:
+        request = await anext(aiter(requests))
+        stream = Stream(request, dict(context.invocation_metadata()), context)
+        try:
+            if any(tensor.name == "describe" for tensor in request.inputs):
+                await self._describe(stream)
+                return
+            self.streams.append(stream)
+            self.opened.set()
+            async for _ in requests:
+                raise AssertionError("a second request on the stream of an utterance")
+            stream.half_closed.set()
+            assert self.behaviour is not None
+            await self.behaviour(stream)
+        except asyncio.CancelledError:
+            stream.cancelled.set()
+            raise
+
+    async def _describe(self, stream: Stream) -> None:
+        if isinstance(self.description, dict):
+            await stream.send(b"", self.description)
+        else:
+            await self.description(stream)
+
+    async def RepositoryIndex(
+        self, request: service_pb2.RepositoryIndexRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.RepositoryIndexResponse:
+        answer = service_pb2.RepositoryIndexResponse()
+        for name, state, reason in self.index:
+            answer.models.add(name=name, version="1", state=state, reason=reason)
+        return answer
+
+
+@asynccontextmanager
+async def serving(double: TritonDouble, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    """Serves the double within the block; gives its address."""
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(double, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
