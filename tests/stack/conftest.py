@@ -1,0 +1,86 @@
+"""One real stack for the whole session, its checkpoint, and what the engine alone makes of the same requests.
+
+The checkpoint is greedy, as its own generation_config.json says, since protocol v1 has neither seed nor
+temperature: so every utterance that comes through a socket has one right answer.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import Demo
+from tests.stack.serving import Serve
+from tests.stack.speaking import Pcm
+
+Render = Callable[[Sequence[dict[str, Any]]], list[Pcm]]
+StartServe = Callable[..., Serve]
+
+# Sums of another batch shape round differently; in float32 that is far too little to change a greedy choice.
+ENVIRONMENT = {"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32"}
+GREEDY = {"do_sample": False, "subtalker_dosample": False}
+
+
+@pytest.fixture(scope="session")
+def greedy_checkpoint(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "greedy"
+    shutil.copytree(demo(), folder)
+    generation = folder / "generation_config.json"
+    generation.write_text(json.dumps({**json.loads(generation.read_text()), **GREEDY}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(greedy_checkpoint: Path) -> Iterator[Serve]:
+    """scripts/serve, ready. Tests may kill what it restarts, but leave it serving."""
+    serve = Serve(["--model", greedy_checkpoint], ENVIRONMENT)
+    try:
+        serve.wait_for_line("serve: ready")
+        yield serve
+        assert serve.interrupt() == 0, serve.output
+    finally:
+        serve.end()
+
+
+@pytest.fixture
+def start_serve() -> Iterator[StartServe]:
+    """Starts servers of a test's own; whatever it leaves running is ended."""
+    started: list[Serve] = []
+
+    def start(*options: str | Path, **environment: str) -> Serve:
+        started.append(Serve(options, {**ENVIRONMENT, **environment}))
+        return started[-1]
+
+    yield start
+    for serve in started:
+        serve.end()
+
+
+@pytest.fixture(scope="session")
+def render(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """PCM that scripts/render makes of requests, in their order, one at a time."""
+
+    def made(requests: Sequence[dict[str, Any]]) -> list[Pcm]:
+        out = tmp_path_factory.mktemp("rendered")
+        lines = out / "requests.jsonl"
+        lines.write_text("".join(json.dumps({"id": f"r{n}", **request}) + "\n" for n, request in enumerate(requests)))
+        options = ["--model", greedy_checkpoint, "--out", out, "--batch", "1", "--device", "cpu", "--dtype", "float32"]
+        command = [sys.executable, "-P", "-m", "commands.render", str(lines), *map(str, options)]
+        finished = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        return [soundfile.read(out / f"r{n}.wav", dtype="int16")[0] for n in range(len(requests))]
+
+    return made
+
+
+def same_sound(one: Pcm, other: Pcm) -> bool:
+    """Whether two utterances differ by the least significant bit at most."""
+    return one.shape == other.shape and bool((np.abs(one.astype(int) - other.astype(int)) <= 1).all())
