@@ -222,9 +222,10 @@ class Engine:
     def _retire(self, slot: int, reason: Reason) -> None:
         utterance = self._scheduler.running[slot]
         move = self._scheduler.retire(slot)
+        # Before the copy: should that fail, this utterance stands in no list any more and nobody else would end it.
+        self._end(utterance, reason)
         if move is not None:
             self._runner.move(move.source, move.target, self._scheduler.running[move.target].length)
-        self._end(utterance, reason)
 
     def _end(self, utterance: Utterance, reason: Reason, error: EngineFailed | None = None) -> None:
         with self._admission:

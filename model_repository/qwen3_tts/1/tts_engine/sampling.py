@@ -109,7 +109,8 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     """
     temperature, top_k, top_p = rules
     greedy = temperature == 0
-    scale = torch.where(greedy, 1.0, temperature).to(scores.dtype)
+    # A temperature near 0 would make scores infinite; at 1e-6 a choice is long as good as greedy.
+    scale = torch.where(greedy, 1.0, temperature).clamp(min=1e-6).to(scores.dtype)
     ordered, ids = torch.sort(scores / scale[:, None], dim=-1, descending=True, stable=True)
     vocab = scores.shape[1]
     last = torch.where(top_k > 0, top_k, vocab).clamp(max=vocab) - 1

@@ -67,6 +67,8 @@ class TextTokenizer:
         stripped = text.strip()
         if not stripped:
             raise InvalidRequest(f"{field} is empty")
+        if any("\ud800" <= character <= "\udfff" for character in stripped):
+            raise InvalidRequest(f"{field} contains half of a surrogate pair, which is no character")
         found = _CONTROL_TOKEN.search(stripped)
         special = found.group() if found else next((t for t in self._special if t in stripped), None)
         if special is not None:

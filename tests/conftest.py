@@ -1,0 +1,70 @@
+"""What every part of the suite shares: tiny checkpoints made once, and figures printed at the end of a run.
+
+Knows no engine and no server; each folder's own conftest makes those.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+Demo = Callable[..., Path]
+Figure = Callable[[str, object], None]
+Contract = Any
+"""config.pbtxt as Triton's own message, whose classes are made while running."""
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+# Runs share their cores with servers, so a slow example says nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what tests measured, passed or not."""
+    if config.stash[_FIGURES]:
+        terminalreporter.section("figures")
+        for line in config.stash[_FIGURES]:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def figure(pytestconfig: pytest.Config) -> Figure:
+    """Notes a measured value, to be printed when the run ends."""
+    return lambda name, value: pytestconfig.stash[_FIGURES].append(f"{name}: {value}")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Makes tiny checkpoints, each kind once: demo(model_type=…, size=…, seed=…) is its folder. Do not change it."""
+    # Here, since it brings torch, which the frontend's tests neither need nor should wait for.
+    from commands.demo_checkpoint import write_demo_checkpoint
+
+    made: dict[tuple[str, str, int], Path] = {}
+
+    def make(model_type: str = "custom_voice", size: str = "0b6", seed: int = 0) -> Path:
+        key = (model_type, size, seed)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("checkpoint") / f"{model_type}-{size}-{seed}"
+            made[key] = write_demo_checkpoint(folder, model_type=model_type, size=size, seed=seed)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """config.pbtxt, parsed as Triton parses it: an unknown field or a wrong value is an error."""
+    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    path = REPOSITORY / "model_repository" / "qwen3_tts" / "config.pbtxt"
+    return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())

@@ -1,0 +1,187 @@
+"""The layers: who may import whom, what files are called, and how long they are. Read from the sources alone."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+VERSION = REPOSITORY / "model_repository" / "qwen3_tts" / "1"
+ENGINE, FRONTEND, COMMANDS = VERSION / "tts_engine", REPOSITORY / "frontend", REPOSITORY / "scripts" / "commands"
+MODEL_FILE = VERSION / "model.py"
+SOURCES = sorted(p for place in (VERSION, FRONTEND, COMMANDS) for p in place.rglob("*.py"))
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "handler", "misc"}
+
+# Engine modules, and the engine modules each may import; a package stands for its modules.
+ENGINE_LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "config": {"errors"},
+    "model_config": {"config", "errors"},
+    "devices": {"errors"},
+    "audio": set(),
+    "weights": {"errors"},
+    "kv_cache": set(),
+    "sampling": {"config", "model_config"},
+    "networks": {"networks", "config", "model_config", "kv_cache", "weights"},
+    "text": {"errors"},
+    "voices": {"errors", "model_config", "networks", "audio"},
+    "prompt": {"errors", "model_config", "text", "voices", "networks"},
+    "checkpoint": {"errors", "model_config", "networks", "weights"},
+    "request": {"errors", "model_config", "prompt", "sampling"},
+    "preparation": {"checkpoint", "config", "errors", "prompt", "request", "text", "voices"},
+    "scheduler": {"request"},
+    "delivery": {"request"},
+    "runner": {"audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prompt", "sampling"},
+    "engine": {
+        *("checkpoint", "config", "devices", "errors", "preparation", "request", "runner", "scheduler", "voices"),
+    },
+    "__init__": {"config", "delivery", "engine", "errors", "request"},
+}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def package_of(path: Path) -> list[str]:
+    """The dotted package a module lies in, as it is imported."""
+    roots = {ENGINE: VERSION, FRONTEND: REPOSITORY, COMMANDS: REPOSITORY / "scripts"}
+    root = next((root for place, root in roots.items() if path.is_relative_to(place)), VERSION)
+    return list(path.relative_to(root).parts[:-1])
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The absolute names of all modules a file imports, wherever in it, and of what it takes from them."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = package_of(path)
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def importers_of(package: str) -> set[Path]:
+    return {path for path in SOURCES if any(name.split(".")[0] == package for name in imports(path))}
+
+
+def engine_module(path: Path) -> str:
+    """The layer of an engine file: its own name, or the package it lies in."""
+    return path.relative_to(ENGINE).parts[0].removesuffix(".py")
+
+
+def engine_imports(path: Path) -> set[str]:
+    """The layers of the engine that an engine file imports."""
+    found = {name.split(".")[1] for name in imports(path) if name.split(".")[0] == "tts_engine"}
+    return found & set(ENGINE_LAYERS)
+
+
+def test_the_walk_sees_the_sources() -> None:
+    names = {name_of(path) for path in SOURCES}
+    assert "model_repository/qwen3_tts/1/tts_engine/networks/talker.py" in names
+    assert {"frontend/app.py", "scripts/commands/render.py"} <= names
+    assert "torch.nn.functional" in set(imports(ENGINE / "runner.py"))
+    assert engine_imports(ENGINE / "networks" / "talker.py") == {"kv_cache", "model_config", "networks", "weights"}
+
+
+def test_only_the_model_file_knows_tritons_backend() -> None:
+    assert importers_of("triton_python_backend_utils") == {MODEL_FILE}
+
+
+def test_the_model_file_takes_public_names_of_the_engine_only() -> None:
+    ours = {name for name in imports(MODEL_FILE) if name.split(".")[0] == "tts_engine"}
+    exported = ast.literal_eval(
+        next(
+            statement.value
+            for statement in tree_of(ENGINE / "__init__.py").body
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__"
+        )
+    )
+    assert ours <= {f"tts_engine.{name}" for name in exported}
+
+
+def test_the_engine_knows_nothing_around_it() -> None:
+    for package in ("frontend", "commands", "tritonclient", "grpc", "quart", "hypercorn", "pydantic"):
+        assert not [name_of(path) for path in importers_of(package) if path.is_relative_to(VERSION)]
+
+
+def test_the_frontend_knows_neither_the_engine_nor_its_numbers() -> None:
+    for package in ("tts_engine", "torch", "safetensors", "tokenizers", "commands", "triton_python_backend_utils"):
+        assert not [name_of(path) for path in importers_of(package) if path.is_relative_to(FRONTEND)]
+
+
+def test_commands_use_public_names_of_the_engine() -> None:
+    for path in SOURCES:
+        if path.is_relative_to(COMMANDS):
+            assert not [name for name in imports(path) if name.startswith("tts_engine.") and name.count(".") > 1]
+
+
+@pytest.mark.parametrize("package", ["tritonclient", "grpc"])
+def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
+    inside = {path for path in importers_of(package) if not path.is_relative_to(COMMANDS)}
+    assert inside == {FRONTEND / "triton.py"}
+
+
+def test_few_files_of_the_frontend_know_the_web_framework() -> None:
+    assert importers_of("quart") <= {FRONTEND / name for name in ("app.py", "intake.py", "server.py")}
+    assert FRONTEND / "app.py" in importers_of("quart")
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=lambda path: str(path.relative_to(ENGINE)))
+def test_an_engine_file_imports_only_what_lies_below_it(path: Path) -> None:
+    layer = engine_module(path)
+    assert layer in ENGINE_LAYERS, f"{path.name} has no place among the layers yet"
+    assert engine_imports(path) <= ENGINE_LAYERS[layer]
+
+
+def test_the_layers_have_no_circle() -> None:
+    below: dict[str, set[str]] = {}
+
+    def reach(layer: str, above: tuple[str, ...]) -> set[str]:
+        assert layer not in above, f"{' -> '.join(above)} -> {layer}"
+        if layer not in below:
+            direct = ENGINE_LAYERS[layer] - {layer}
+            below[layer] = direct.union(*(reach(inner, (*above, layer)) for inner in direct))
+        return below[layer]
+
+    assert reach("__init__", ()) == set(ENGINE_LAYERS) - {"__init__"}
+
+
+@pytest.mark.parametrize("name", ["scheduler", "request", "delivery", "preparation", "engine", "prompt", "voices"])
+def test_who_decides_touches_no_tensor(name: str) -> None:
+    assert ENGINE / f"{name}.py" not in importers_of("torch")
+
+
+def test_no_file_is_named_for_having_no_responsibility() -> None:
+    assert not [name_of(path) for path in SOURCES if NO_RESPONSIBILITY & set(path.stem.split("_"))]
+    assert not [
+        name_of(folder)
+        for place in (VERSION, FRONTEND, COMMANDS)
+        for folder in place.rglob("*/")
+        if NO_RESPONSIBILITY & set(folder.name.split("_"))
+    ]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_files_and_functions_can_be_read_at_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+    functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {function.name: (function.end_lineno or 0) - function.lineno + 1 for function in functions}
+    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), "a module opens with what it is and what it does not know"
