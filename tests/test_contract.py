@@ -5,10 +5,10 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from tts_engine import Speak
 
 from frontend import triton
 from tests.conftest import REPOSITORY, Contract
+from tts_engine import Speak
 
 MODEL_FILE = REPOSITORY / "model_repository" / "qwen3_tts" / "1" / "model.py"
 

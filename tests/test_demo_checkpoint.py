@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
 from commands.demo_checkpoint import DemoCheckpointError, main, write_demo_checkpoint
 from commands.demo_codec_config import codec_config
 from commands.demo_codec_layout import codec_tensors
@@ -16,8 +19,6 @@ from commands.demo_layout import Fill, Pin, TensorSpec, main_tensors
 from commands.demo_tokenizer import demo_tokenizer, write_tokenizer
 from commands.demo_weights import BLOCK_VALUES, write_file, write_sharded
 from commands.render import Collector, Rendered
-from safetensors import safe_open
-from safetensors.torch import load_file
 from tts_engine import Engine, EngineConfig, Speak
 from tts_engine.checkpoint import Checkpoint, load_networks
 from tts_engine.text import TextTokenizer

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
 from commands.supervise import main as supervise
 from commands.triton_installation import find_installation
-
 from frontend.app import create_app
 from frontend.settings import PREFIX, Settings
 from tests.conftest import REPOSITORY

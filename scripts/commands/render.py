@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
+
 from tts_engine import (
     CODEBOOKS,
     SAMPLE_RATE,

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from commands import CommandFailed
 from commands.checkpoint import DEFAULT_HUB_ID, check_checkpoint, choose_checkpoint
 from commands.hub import HubUnreachable
-
 from tests.conftest import Demo
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from commands.perf_report import Percentiles, read_export, table
 
 SECOND = 1_000_000_000

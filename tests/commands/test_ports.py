@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+
 from commands import CommandFailed
 from commands.ports import Wanted, free_ports, require_free
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from commands import render
 
+from commands import render
 from tests.conftest import Demo
 
 Result = dict[str, Any]

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+
 from commands.server_log import follow, useful_part
 
 STAMP = "1124 06:06:38.186829 4797"

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 
 import pytest
+
 from commands import CommandFailed
 from commands.model_control import ModelState, ModelUnwell
 from commands.supervisor import Patience, Supervisor

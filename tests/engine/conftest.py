@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.conftest import REPOSITORY, Demo
+from tests.engine.fakes import ScriptedRunner
 from tts_engine import Engine, EngineConfig
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.runner import Runner
 from tts_engine.voices import VoiceBook, read_manifests
-
-from tests.conftest import REPOSITORY, Demo
-from tests.engine.fakes import ScriptedRunner
 
 VOICES = REPOSITORY / "voices"
 SMALL = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=32, max_frames=220)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome
 from tts_engine.prompt import Prompt
 from tts_engine.runner import Frame, Runner

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from tts_engine.checkpoint import Checkpoint, Networks
 from tts_engine.config import CODEBOOKS
 from tts_engine.kv_cache import KeyValueCache

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from tts_engine import Engine, EngineConfig, Speak
 
 from tests.conftest import Figure
 from tests.engine.conftest import LoadEngine
 from tests.engine.fakes import PATIENCE_S, Listener
+from tts_engine import Engine, EngineConfig, Speak
 
 TOGETHER = EngineConfig(slots=5, max_waiting=16, max_text_tokens=160, max_instruct_tokens=32, max_frames=60)
 ALONE = EngineConfig(slots=1, max_waiting=16, max_text_tokens=160, max_instruct_tokens=32, max_frames=60)

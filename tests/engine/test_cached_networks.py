@@ -4,14 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tests.conftest import Demo, Figure
+from tests.engine.reference import empty_cache
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
 from tts_engine.config import CODEBOOKS
 from tts_engine.kv_cache import KeyValueCache
 from tts_engine.model_config import TransformerConfig
 from tts_engine.networks.layers import Rotary, rotary_table
-
-from tests.conftest import Demo, Figure
-from tests.engine.reference import empty_cache
 
 CPU = torch.device("cpu")
 TOKENS = 70
@@ -77,9 +77,7 @@ def test_rows_at_different_positions_step_as_each_does_alone(loaded: Loaded) -> 
     for slot, prompt in enumerate(prompts):
         talker.prefill(prompt, rotary, cache, slot)
     inputs = some(10, 3, width, dtype=dtype, seed=9)
-    together = [
-        talker.step(x, rotary, cache, torch.tensor(lengths) + number, 64) for number, x in enumerate(inputs)
-    ]
+    together = [talker.step(x, rotary, cache, torch.tensor(lengths) + number, 64) for number, x in enumerate(inputs)]
     for slot, prompt in enumerate(prompts):
         talker.prefill(prompt, rotary, alone_cache, 0)
         for number, x in enumerate(inputs):

@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tts_engine import Engine, EngineConfig, Speak
 
 from tests.conftest import Figure
 from tests.engine.conftest import LoadEngine
 from tests.engine.fakes import Listener
+from tts_engine import Engine, EngineConfig, Speak
 
 CONFIG = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=32, max_frames=60)
 STEPS = 6

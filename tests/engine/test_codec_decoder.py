@@ -6,11 +6,11 @@ import random
 import pytest
 import torch
 from torch import Tensor
+
+from tests.conftest import Figure
 from tts_engine.checkpoint import Checkpoint, load_networks
 from tts_engine.config import CODEBOOKS, SAMPLES_PER_FRAME
 from tts_engine.networks.codec_decoder import CodecDecoder, CodecState
-
-from tests.conftest import Figure
 
 FRAMES = 400
 
@@ -57,9 +57,7 @@ def test_streamed_equals_whole(codec: CodecDecoder, whole: Tensor, frames_per_ca
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_streamed_in_random_pieces_equals_whole(
-    codec: CodecDecoder, whole: Tensor, seed: int, figure: Figure
-) -> None:
+def test_streamed_in_random_pieces_equals_whole(codec: CodecDecoder, whole: Tensor, seed: int, figure: Figure) -> None:
     sizes = random_calls(seed)
     streamed = stream(codec, some_codes(2, FRAMES), sizes, codec.allocate(2, max(sizes)))
     error = (streamed - whole).abs().max().item()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tts_engine import Delivery, InvalidRequest, Outcome
-from tts_engine.request import Sink
 
 from tests.engine.fakes import PATIENCE_S, FakeObserver, FakeStream
+from tts_engine import Delivery, InvalidRequest, Outcome
+from tts_engine.request import Sink
 
 CODES = np.zeros(16, dtype=np.int64)
 DONE = Outcome("complete", {"reason": "complete"})

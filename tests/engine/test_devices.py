@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tts_engine import SettingsError
 from tts_engine.devices import device_named, dtype_named
 

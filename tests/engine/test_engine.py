@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tts_engine import Engine, EngineConfig, EngineFailed, InvalidRequest, Overloaded, Speak
-from tts_engine.checkpoint import Checkpoint
-from tts_engine.voices import VoiceBook
 
 from tests.engine.conftest import SMALL
 from tests.engine.fakes import PATIENCE_S, Listener, ScriptedRunner
+from tts_engine import Engine, EngineConfig, EngineFailed, InvalidRequest, Overloaded, Speak
+from tts_engine.checkpoint import Checkpoint
+from tts_engine.voices import VoiceBook
 
 EngineWith = Callable[..., Engine]
 # Below the fewest frames after which a generation counts as endless.

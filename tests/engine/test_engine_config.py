@@ -3,9 +3,9 @@
 from dataclasses import asdict, fields
 
 import pytest
-from tts_engine import EngineConfig, SettingsError
 
 from tests.conftest import Contract
+from tts_engine import EngineConfig, SettingsError
 
 
 def test_parameters_become_sizes() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import Demo
 from tts_engine import CheckpointError
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.model_config import CodecConfig, ModelConfig, SamplingDefaults
-
-from tests.conftest import Demo
 
 MISSING = object()
 TALKER = "talker_config"

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.conftest import Demo
+from tests.engine.conftest import VOICES
+from tests.engine.fakes import Listener
 from tts_engine import EngineConfig, InvalidRequest, Speak, Unsupported
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.preparation import Preparation
 from tts_engine.request import Utterance
 from tts_engine.voices import VoiceBook, read_manifests
-
-from tests.conftest import Demo
-from tests.engine.conftest import VOICES
-from tests.engine.fakes import Listener
 
 CONFIG = EngineConfig(max_text_tokens=200, max_instruct_tokens=16, max_frames=900)
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from tests.conftest import Demo
 from tts_engine import EngineConfig, InvalidRequest
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.prompt import NOTHING, Placement, Prompt, PromptBuilder
 from tts_engine.text import TextTokenizer
 from tts_engine.voices import Voice
-
-from tests.conftest import Demo
 
 CONFIG = EngineConfig(max_text_tokens=24, max_instruct_tokens=12)
 

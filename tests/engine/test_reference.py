@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from tts_engine import EngineConfig, Speak
-from tts_engine.checkpoint import Checkpoint, load_networks
-from tts_engine.preparation import Preparation
-from tts_engine.voices import VoiceBook, read_manifests
 
 from tests.conftest import Demo, Figure
 from tests.engine.conftest import VOICES, LoadEngine
 from tests.engine.fakes import Listener
 from tests.engine.reference import Speaker
+from tts_engine import EngineConfig, Speak
+from tts_engine.checkpoint import Checkpoint, load_networks
+from tts_engine.preparation import Preparation
+from tts_engine.voices import VoiceBook, read_manifests
 
 CONFIG = EngineConfig(slots=2, max_waiting=2, max_text_tokens=64, max_instruct_tokens=32, max_frames=60)
 REQUESTS = {

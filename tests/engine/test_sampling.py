@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from tts_engine.checkpoint import Checkpoint
-from tts_engine.sampling import Sampling, SamplingRows, _philox, pick, uniforms
 
 from tests.conftest import Figure
 from tests.engine.reference import one_choice, philox_in_whole_numbers, uniform_of
+from tts_engine.checkpoint import Checkpoint
+from tts_engine.sampling import Sampling, SamplingRows, _philox, pick, uniforms
 
 CPU = torch.device("cpu")
 CODES = 64
@@ -215,9 +215,7 @@ def test_a_repeated_code_is_penalised_once_however_often_it_was_said(
     assert first(rows, scores) == [2]  # -1.5 * 2 = -3 < -2.5
 
 
-def test_the_penalty_is_the_rows_own_moves_with_it_and_ends_with_it(
-    checkpoint: Checkpoint, rows: SamplingRows
-) -> None:
+def test_the_penalty_is_the_rows_own_moves_with_it_and_ends_with_it(checkpoint: Checkpoint, rows: SamplingRows) -> None:
     for slot in range(3):
         rows.admit(slot, Sampling(**{**vars(BASE), "repetition_penalty": 2.0}))
     scores = torch.full((3, checkpoint.model.vocab), -20.0)

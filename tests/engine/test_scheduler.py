@@ -3,21 +3,19 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.engine.fakes import Listener
 from tts_engine.prompt import Prompt
 from tts_engine.request import Utterance
 from tts_engine.sampling import Sampling
 from tts_engine.scheduler import Move, Scheduler
-
-from tests.engine.fakes import Listener
 
 PROMPT = Prompt((1,), (1,), (), 1)
 SAMPLING = Sampling(0.0, 0, 1.0, 1.0, 0.0, 0, 1.0, 0)
 
 
 def utterance(number: int) -> Utterance:
-    return Utterance(
-        id=number, prompt=PROMPT, sampling=SAMPLING, sink=Listener(), max_frames=1, description={}
-    )
+    return Utterance(id=number, prompt=PROMPT, sampling=SAMPLING, sink=Listener(), max_frames=1, description={})
 
 
 class SchedulerModel(RuleBasedStateMachine):

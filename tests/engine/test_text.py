@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+
 from commands.demo_tokenizer import Tokenizer, demo_tokenizer, write_tokenizer
 from tts_engine import CheckpointError, InvalidRequest
 from tts_engine.checkpoint import Checkpoint

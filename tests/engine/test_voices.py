@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from commands.demo_checkpoint import write_demo_checkpoint
+from tests.conftest import Demo
+from tests.engine.conftest import VOICES
 from tts_engine import SettingsError, UnknownVoice, Unsupported
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.model_config import ModelConfig
 from tts_engine.voices import Manifest, VoiceBook, read_manifests
-
-from tests.conftest import Demo
-from tests.engine.conftest import VOICES
 
 MAKIMA = Manifest(id="makima", name="Makima", speaker="Serena", instruct="Calm.", language="english")
 MUTE = Manifest(id="mute", name="Mute")

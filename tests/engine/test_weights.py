@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tts_engine import CheckpointError, Engine, Speak
-from tts_engine.checkpoint import Checkpoint, Networks, load_networks
-from tts_engine.weights import open_weights
 
 from tests.conftest import Demo
 from tests.engine.conftest import SMALL, VOICES
 from tests.engine.fakes import Listener
+from tts_engine import CheckpointError, Engine, Speak
+from tts_engine.checkpoint import Checkpoint, Networks, load_networks
+from tts_engine.weights import open_weights
 
 CPU = torch.device("cpu")
 MAIN, CODEC = "model.safetensors", "speech_tokenizer/model.safetensors"

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from commands.demo_checkpoint import write_demo_checkpoint
 from commands.render import Collector, Rendered
+from tests.parity.cases import CALLS, MAX_NEW_TOKENS, MODELS, ROWS, DemoModel, Row
+from tests.parity.official import OfficialRun, Speech
 from tts_engine import Engine, EngineConfig, Speak
 from tts_engine.checkpoint import Checkpoint, load_networks
 from tts_engine.networks.codec_decoder import CodecDecoder
-
-from tests.parity.cases import CALLS, MAX_NEW_TOKENS, MODELS, ROWS, DemoModel, Row
-from tests.parity.official import OfficialRun, Speech
 
 pytestmark = pytest.mark.parity
 

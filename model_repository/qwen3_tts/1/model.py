@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from tts_engine import (
     Delivery,
     Engine,
