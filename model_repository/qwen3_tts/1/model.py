@@ -36,6 +36,7 @@ _NUMBERS = (
     "predictor_top_p",
     "seed",
     "max_frames",
+    "trim_leading_silence",
     "text_complete",
 )
 _ARRAYS = ("reference_audio",)
@@ -86,9 +87,18 @@ class TritonPythonModel:
                     )
                     continue
                 speak = _speak(request)
+                if self._is_continued(speak):
+                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                    continue
                 self._delivery.open(_Stream(sender), lambda sink, speak=speak: self._engine.submit(speak, sink))
             except TtsError as error:
                 sender.send(_failure(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def _is_continued(self, speak):
+        """Whether this was more text for an utterance that is open, or was until just now; it has no response."""
+        if speak.utterance is None or speak.text_complete is None:
+            return False
+        return self._engine.append(speak.utterance, speak.text, complete=speak.text_complete)
 
     def finalize(self):
         """End every utterance and join both threads."""

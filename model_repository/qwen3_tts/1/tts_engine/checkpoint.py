@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 
+from .codec_config import CodecConfig, CodecEncoderConfig
 from .errors import CheckpointError
-from .model_config import CodecConfig, ModelConfig, SamplingDefaults
+from .model_config import ModelConfig, SamplingDefaults, SpeakerEncoderConfig
 from .networks.code_predictor import CodePredictor
 from .networks.codec_decoder import CodecDecoder
+from .networks.codec_encoder import CodecEncoder
+from .networks.speaker_encoder import SpeakerEncoder
 from .networks.talker import Talker
+from .voice_encoder import VoiceNetworks
 from .weights import open_weights
 
 
@@ -28,6 +32,8 @@ class Checkpoint:
     folder: Path
     model: ModelConfig
     codec: CodecConfig
+    codec_encoder: CodecEncoderConfig | None
+    speaker_encoder: SpeakerEncoderConfig | None
     sampling: SamplingDefaults
 
     @classmethod
@@ -38,10 +44,14 @@ class Checkpoint:
         """
         if not folder.is_dir():
             raise CheckpointError(f"the checkpoint directory {folder} does not exist")
+        values, codec = _read_json(folder / "config.json"), _read_json(folder / "speech_tokenizer" / "config.json")
+        model = ModelConfig.read(values)
         checkpoint = cls(
             folder=folder,
-            model=ModelConfig.read(_read_json(folder / "config.json")),
-            codec=CodecConfig.read(_read_json(folder / "speech_tokenizer" / "config.json")),
+            model=model,
+            codec=CodecConfig.read(codec),
+            codec_encoder=CodecEncoderConfig.read(codec) if model.type == "base" else None,
+            speaker_encoder=SpeakerEncoderConfig.read(values) if model.type == "base" else None,
             sampling=SamplingDefaults.read(_read_json(folder / "generation_config.json")),
         )
         if checkpoint.model.code_vocab != checkpoint.codec.codebook_size:
@@ -59,23 +69,30 @@ class Networks:
     talker: Talker
     predictor: CodePredictor
     codec: CodecDecoder
+    voices: VoiceNetworks | None
 
 
 def load_networks(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Networks:
     """Load every tensor this engine uses, and check that none is left over.
 
-    dtype is that of talker and predictor; the codec, whose weights ship in float32, never gets less than that.
+    dtype is that of talker and predictor; codec and encoders, which are less forgiving, get at least float32.
     Raises CheckpointError.
     """
-    with open_weights(checkpoint.folder, device, dtype) as weights:
-        weights.leave(("speaker_encoder.",))  # only voice cloning uses it
-        talker = Talker.load(weights, checkpoint.model)
-        predictor = CodePredictor.load(weights, checkpoint.model, talker.codec_embedding)
     wide = torch.promote_types(dtype, torch.float32)
-    with open_weights(checkpoint.folder / "speech_tokenizer", device, wide) as weights:
-        weights.leave(("encoder.",))  # only voice cloning uses it
-        codec = CodecDecoder.load(weights, checkpoint.codec)
-    return Networks(talker, predictor, codec)
+    speaker, encoder = checkpoint.speaker_encoder, checkpoint.codec_encoder
+    with open_weights(checkpoint.folder, device) as weights:
+        talker = Talker.load(weights.cast(dtype), checkpoint.model)
+        predictor = CodePredictor.load(weights.cast(dtype), checkpoint.model, talker.codec_embedding)
+        speaker_encoder = SpeakerEncoder.load(weights.cast(wide), speaker) if speaker is not None else None
+        if speaker_encoder is None:  # a checkpoint fine-tuned to one speaker may still carry it
+            weights.leave(("speaker_encoder.",))
+    with open_weights(checkpoint.folder / "speech_tokenizer", device) as weights:
+        codec = CodecDecoder.load(weights.cast(wide), checkpoint.codec)
+        if speaker_encoder is None or encoder is None:  # only cloning needs the encoder
+            weights.leave(("encoder.",))
+            return Networks(talker, predictor, codec, None)
+        codec_encoder = CodecEncoder.load(weights.cast(wide), encoder)
+    return Networks(talker, predictor, codec, VoiceNetworks(codec_encoder, speaker_encoder, codec))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

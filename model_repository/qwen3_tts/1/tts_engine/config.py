@@ -16,6 +16,11 @@ SAMPLES_PER_FRAME = 1_920
 FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 CODEBOOKS = 16
 
+_MARKUP_TOKENS = 16
+_PREFIX_POSITIONS = 8
+_MAX_REFERENCE_FRAMES = 376
+_MEGABYTE = 1 << 20
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -23,26 +28,37 @@ class EngineConfig:
 
     slots: utterances that run together (rows of the batch).
     max_waiting: utterances that may wait for a slot before `Overloaded` is raised.
-    max_text_tokens, max_instruct_tokens: longest text and style description, in tokens.
-    max_frames: longest utterance, in frames of 80 ms.
+    max_text_tokens: longest text of an utterance, live text included.
+    segment_tokens: text beyond this is cut at sentence ends and spoken in several generations.
+    max_instruct_tokens, max_reference_text_tokens: longest style description and transcript.
+    max_frames: longest generation, in frames of 80 ms. max_total_frames: longest utterance, of all its segments.
+    text_idle_seconds: how long live text may keep the talker waiting before the utterance is ended.
+    voice_cache_mb, prefix_cache_mb: memory for encoded voices and for shared prompt beginnings.
     default_voice: id of the voice folder used when a request names no voice.
     pretokenizer: `qwen2` (as the hub id loads) or `mistral` (as transformers 4.57.3 patches a local directory).
     """
 
     slots: int = 16
     max_waiting: int = 64
-    max_text_tokens: int = 2_048
+    max_text_tokens: int = 4_096
+    segment_tokens: int = 200
     max_instruct_tokens: int = 512
+    max_reference_text_tokens: int = 512
     max_frames: int = 2_250
+    max_total_frames: int = 11_250
+    text_idle_seconds: float = 10.0
+    voice_cache_mb: int = 512
+    prefix_cache_mb: int = 512
     default_voice: str = "makima"
     pretokenizer: str = "qwen2"
 
     def __post_init__(self) -> None:
-        for name in ("slots", "max_text_tokens", "max_instruct_tokens", "max_frames"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_waiting < 0:
-            raise SettingsError(f"max_waiting must not be negative, got {self.max_waiting}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value <= 0 and field.name not in _MAY_BE_ZERO:
+                raise SettingsError(f"{field.name} must be above 0, got {value}")
+            if isinstance(value, int | float) and value < 0:
+                raise SettingsError(f"{field.name} must not be negative, got {value}")
         if self.pretokenizer not in ("qwen2", "mistral"):
             raise SettingsError(f"pretokenizer must be 'qwen2' or 'mistral', got {self.pretokenizer!r}")
 
@@ -60,15 +76,29 @@ class EngineConfig:
             try:
                 values[key] = kinds[key](text)
             except ValueError:
-                raise SettingsError(f"parameter {key} must be a whole number, got {text!r}") from None
+                raise SettingsError(f"parameter {key} must be of type {kinds[key].__name__}, got {text!r}") from None
         return cls(**values)
 
     @property
     def max_prompt_length(self) -> int:
-        """Positions the longest prompt takes: instruct and role markup (≤ 16), prefix (≤ 7), text, its end."""
-        return self.max_instruct_tokens + self.max_text_tokens + 32
+        """Positions the longest prompt takes: style and markup, prefix, transcript and text, reference frames."""
+        words = self.max_instruct_tokens + self.max_reference_text_tokens + self.segment_tokens
+        return words + _MARKUP_TOKENS + _PREFIX_POSITIONS + _MAX_REFERENCE_FRAMES
 
     @property
     def max_length(self) -> int:
         """Key/value positions a slot must hold."""
         return self.max_prompt_length + self.max_frames
+
+    @property
+    def voice_cache_bytes(self) -> int:
+        """voice_cache_mb in bytes."""
+        return self.voice_cache_mb * _MEGABYTE
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """prefix_cache_mb in bytes."""
+        return self.prefix_cache_mb * _MEGABYTE
+
+
+_MAY_BE_ZERO = frozenset(("max_waiting", "voice_cache_mb", "prefix_cache_mb"))

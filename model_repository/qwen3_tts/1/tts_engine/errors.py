@@ -8,7 +8,8 @@
     ├── EngineFailed        the engine stopped; nothing more will be served until a reload
     └── LoadError           the engine could not start
         ├── CheckpointError the checkpoint directory is incomplete, inconsistent or of an unknown kind
-        └── SettingsError   an engine size or a voice manifest is wrong
+        ├── SettingsError   an engine size is wrong
+        └── VoiceError      a voice folder cannot be used
 
 The mapping to gRPC status codes stands in model.py, and only there.
 """
@@ -47,4 +48,8 @@ class CheckpointError(LoadError):
 
 
 class SettingsError(LoadError):
-    """An engine size or a voice manifest is wrong."""
+    """An engine size is wrong."""
+
+
+class VoiceError(LoadError):
+    """A voice folder is missing, malformed, or holds a recording that cannot be cloned."""

@@ -36,10 +36,11 @@ class KeyValueCache:
         """A view for one token per row, row b at `positions[b]`; attention reads the first `length` positions."""
         return StepView(self, positions, length)
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of slot `source` to slot `target`."""
-        for storage in (self.keys, self.values):
-            storage[:, target, :, :length] = storage[:, source, :, :length]
+    def load(self, slot: int, keys: Tensor, values: Tensor) -> None:
+        """Copy keys and values (L, G, T, K) to the first positions of `slot`."""
+        length = keys.shape[2]
+        self.keys[:, slot, :, :length] = keys
+        self.values[:, slot, :, :length] = values
 
 
 class SpanView:

@@ -6,57 +6,13 @@ name rather than ignored. Nothing here touches a file or a tensor.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from .config import CODEBOOKS, SAMPLE_RATE
+from .config_reading import Section
 from .errors import CheckpointError
-
-
-class Section:
-    """One JSON object of a checkpoint's config, read strictly: every complaint names the key's full path."""
-
-    def __init__(self, values: Mapping[str, Any], path: str) -> None:
-        self._values, self._path = values, path
-
-    def get(self, key: str, kind: type | tuple[type, ...] = int) -> Any:
-        """The value of a required key.
-
-        Raises CheckpointError when it is missing or of another type.
-        """
-        if key not in self._values:
-            raise CheckpointError(f"{self._path}.{key} is missing")
-        value = self._values[key]
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise CheckpointError(f"{self._path}.{key} has an unexpected value: {value!r}")
-        return value
-
-    def number(self, key: str) -> float:
-        """The value of a required numeric key, as a float."""
-        return float(self.get(key, (int, float)))
-
-    def section(self, key: str) -> Section:
-        """A required nested object."""
-        return Section(self.get(key, dict), f"{self._path}.{key}")
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        """A required object used as a table; null counts as empty, as upstream writes it for some types."""
-        return {} if self._values.get(key) is None else dict(self.get(key, dict))
-
-    def one_of(self, key: str, *allowed: Any) -> Any:
-        """The value of a required key that must be one of those this engine implements."""
-        value = self._values.get(key)
-        if value not in allowed:
-            known = " or ".join(repr(item) for item in allowed)
-            raise CheckpointError(f"{self._path}.{key} is {value!r}; this engine knows {known}")
-        return value
-
-    def refuse_other_than(self, key: str, allowed: Any) -> None:
-        """Check a key that may be absent: when there, it must have the one value this engine implements."""
-        if key in self._values:
-            self.one_of(key, allowed)
 
 
 @dataclass(frozen=True)
@@ -93,6 +49,25 @@ class TransformerConfig:
             head_dim=section.get("head_dim"),
             eps=section.number("rms_norm_eps"),
             rope_theta=section.number("rope_theta"),
+        )
+
+    @classmethod
+    def read_encoder(cls, section: Section) -> Self:
+        """Read the transformer of the codec's encoder, a MimiConfig; a key left out has its default.
+
+        Raises CheckpointError.
+        """
+        section.refuse_other_than("hidden_act", "gelu")
+        heads, hidden = section.get_or("num_attention_heads", 8), section.get_or("hidden_size", 512)
+        return cls(
+            hidden=hidden,
+            intermediate=section.get_or("intermediate_size", 2_048),
+            layers=section.get_or("num_hidden_layers", 8),
+            heads=heads,
+            kv_heads=section.get_or("num_key_value_heads", 8),
+            head_dim=section.get_or("head_dim", hidden // heads),
+            eps=section.number_or("norm_eps", 1e-5),
+            rope_theta=section.number_or("rope_theta", 10_000.0),
         )
 
 
@@ -194,42 +169,32 @@ def _require_plain_rope(talker: Section) -> None:
 
 
 @dataclass(frozen=True)
-class CodecConfig:
-    """The decoder of speech_tokenizer/config.json: codes to sound."""
+class SpeakerEncoderConfig:
+    """speaker_encoder_config of a Base checkpoint; released files name the width alone, the rest is as upstream."""
 
-    codebook_size: int
-    codebook_dim: int
-    latent: int
-    transformer: TransformerConfig
-    window: int
-    upsampling_ratios: tuple[int, ...]
-    upsample_rates: tuple[int, ...]
-    channels: int
+    width: int
+    mels: int
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    dilations: tuple[int, ...]
+    attention: int
+    squeeze: int
+    scale: int
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Check and read a parsed speech_tokenizer/config.json.
-
-        Raises CheckpointError naming the key for anything missing or not implemented.
-        """
-        top = Section(values, "speech_tokenizer/config.json")
-        top.one_of("model_type", "qwen3_tts_tokenizer_12hz")
-        top.one_of("output_sample_rate", SAMPLE_RATE)
-        top.one_of("decode_upsample_rate", SAMPLES_PER_FRAME)
-        decoder = top.section("decoder_config")
-        decoder.one_of("num_quantizers", CODEBOOKS)
-        ratios, rates = decoder.get("upsampling_ratios", list), decoder.get("upsample_rates", list)
-        if math.prod(ratios) * math.prod(rates) != SAMPLES_PER_FRAME:
-            raise CheckpointError(f"up-sampling {ratios} x {rates} does not make {SAMPLES_PER_FRAME} samples a frame")
+        """Check and read a parsed config.json of a Base checkpoint. Raises CheckpointError."""
+        section = Section(values, "config.json").section("speaker_encoder_config")
+        section.one_of("sample_rate", SAMPLE_RATE)
         return cls(
-            codebook_size=decoder.get("codebook_size"),
-            codebook_dim=decoder.get("codebook_dim"),
-            latent=decoder.get("latent_dim"),
-            transformer=TransformerConfig.read(decoder),
-            window=decoder.get("sliding_window"),
-            upsampling_ratios=tuple(ratios),
-            upsample_rates=tuple(rates),
-            channels=decoder.get("decoder_dim"),
+            width=section.get("enc_dim"),
+            mels=section.get_or("mel_dim", 128),
+            channels=tuple(section.get_or("enc_channels", [512, 512, 512, 512, 1536])),
+            kernels=tuple(section.get_or("enc_kernel_sizes", [5, 3, 3, 3, 1])),
+            dilations=tuple(section.get_or("enc_dilations", [1, 2, 3, 4, 1])),
+            attention=section.get_or("enc_attention_channels", 128),
+            squeeze=section.get_or("enc_se_channels", 128),
+            scale=section.get_or("enc_res2net_scale", 8),
         )
 
 

@@ -1,4 +1,4 @@
-"""From a request to an utterance the engine can run: every check, the voice, the prompt. Runs on the caller's thread.
+"""From a request to an utterance the engine can run: every check, the voice, the text. Runs on the caller's thread.
 
 After this nothing about a request can be wrong any more. Knows neither devices nor queues.
 """
@@ -6,18 +6,17 @@ After this nothing about a request can be wrong any more. Knows neither devices 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 
 from .checkpoint import Checkpoint
 from .config import EngineConfig
 from .errors import InvalidRequest
-from .prompt import Placement, PromptBuilder
-from .request import Sink, Speak, Utterance
+from .live_text import LiveText
+from .prompt import Placement, PromptBuilder, limited
+from .request import Script, Sink, Speak, Utterance
+from .segmentation import Segmenter
 from .text import TextTokenizer
-from .voices import VoiceBook
-
-# A generation that has not ended by then never will: guards against a checkpoint that misses its own end.
-_RUNAWAY_FLOOR = 192
-_RUNAWAY_FRAMES_PER_TOKEN = 12
+from .voices import Voice, VoiceBook
 
 
 class Preparation:
@@ -26,56 +25,73 @@ class Preparation:
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig, voices: VoiceBook) -> None:
         self._checkpoint, self._config, self._voices = checkpoint, config, voices
         self._ids = itertools.count(1)
-        self._prompts = PromptBuilder(
+        self._tokenizer = TextTokenizer(checkpoint.folder, config.pretokenizer)
+        self._segmenter = Segmenter(self._tokenizer, config.segment_tokens)
+        self.prompts = PromptBuilder(
             checkpoint.model,
-            TextTokenizer(checkpoint.folder, config.pretokenizer),
-            max_text_tokens=config.max_text_tokens,
+            self._tokenizer,
             max_instruct_tokens=config.max_instruct_tokens,
+            max_reference_text_tokens=config.max_reference_text_tokens,
         )
 
-    @property
-    def languages(self) -> list[str]:
-        """Names a request may use."""
-        return self._prompts.languages
-
-    def prepare(self, speak: Speak, sink: Sink) -> Utterance:
-        """Check everything about a request and make its prompt.
+    def prepare(self, speak: Speak, sink: Sink) -> tuple[Utterance, Voice]:
+        """Check everything about a request, but for live text, of which nothing is taken yet.
 
         Raises InvalidRequest, Unsupported or UnknownVoice.
         """
-        speak.refuse_unserved()
+        if speak.is_live and speak.utterance is None:
+            raise InvalidRequest("text_complete is false, but no utterance is named for the text that follows")
         sampling = speak.sampling(self._checkpoint.sampling)
-        voice = self._voices.resolve(speak.voice)
-        language = self._prompts.language(speak.language, voice)
+        voice = self._voice(speak)
+        language = self.prompts.language(speak.language, voice)
         instruct = voice.instruct if speak.instruct is None else speak.instruct
-        prompt = self._prompts.build(
-            speak.text,
-            voice,
-            language=language,
-            instruct=instruct,
-            placement=_placement(speak.text_placement),
-        )
-        runaway = max(_RUNAWAY_FLOOR, _RUNAWAY_FRAMES_PER_TOKEN * prompt.text_tokens)
-        ignored = ["instruct"] if instruct and not self._prompts.serves_instruct else []
-        return Utterance(
+        placement = self._placement(speak)
+        template = self.prompts.template(voice, language=language, instruct=instruct, placement=placement)
+        ignored = ["instruct"] if instruct and not self.prompts.serves_instruct else []
+        utterance = Utterance(
             id=next(self._ids),
-            prompt=prompt,
+            template=template,
+            script=Script(live=[], complete=False) if speak.is_live else self._script(speak.text, language),
             sampling=sampling,
             sink=sink,
-            max_frames=min(self._frame_cap(speak.max_frames), runaway),
+            max_frames=self._frame_cap(speak.max_frames),
+            trim_leading_silence=speak.trim_leading_silence is not False,
             description={"seed": sampling.seed, "voice": voice.id, "language": language, "ignored": ignored},
         )
+        return utterance, voice
+
+    def live_text(self) -> LiveText:
+        """A tokenizer for one text that is being written."""
+        return LiveText(self._tokenizer, self._config.max_text_tokens)
+
+    def _voice(self, speak: Speak) -> Voice:
+        if speak.reference_audio is None:
+            for name in ("reference_sample_rate", "reference_text"):
+                if getattr(speak, name) is not None:
+                    raise InvalidRequest(f"{name} was given without reference_audio")
+            return self._voices.resolve(speak.voice)
+        if speak.voice is not None:
+            raise InvalidRequest("a request takes voice or reference_audio, not both")
+        if speak.reference_sample_rate is None:
+            raise InvalidRequest("reference_audio needs reference_sample_rate")
+        return self._voices.cloned(speak.reference_audio, speak.reference_sample_rate, speak.reference_text)
+
+    def _placement(self, speak: Speak) -> Placement:
+        choices: dict[str, Placement] = {"prefill": "prefill", "stream": "stream"}
+        if speak.text_placement is None:
+            return "stream" if speak.is_live else self.prompts.default_placement
+        if speak.text_placement not in choices:
+            raise InvalidRequest(f"text_placement must be 'prefill' or 'stream', got {speak.text_placement[:80]!r}")
+        if speak.is_live and speak.text_placement == "prefill":
+            raise InvalidRequest("text_placement must be 'stream' for live text, got 'prefill'")
+        return choices[speak.text_placement]
+
+    def _script(self, text: str, language: str) -> Script:
+        limited(self._tokenizer.encode_user(text, "text"), self._config.max_text_tokens, "text")
+        return Script(segments=deque(self._segmenter.cut(text, language)))
 
     def _frame_cap(self, asked: int | None) -> int:
-        limit = self._config.max_frames
+        limit = self._config.max_total_frames
         if asked is not None and not 1 <= asked <= limit:
             raise InvalidRequest(f"max_frames must be from 1 to {limit}, got {asked}")
         return limit if asked is None else asked
-
-
-def _placement(name: str | None) -> Placement:
-    """`prefill` is upstream's default for speakers and designed voices."""
-    choices: dict[str | None, Placement] = {None: "prefill", "prefill": "prefill", "stream": "stream"}
-    if name not in choices:
-        raise InvalidRequest(f"text_placement must be 'prefill' or 'stream', got {str(name)[:80]!r}")
-    return choices[name]

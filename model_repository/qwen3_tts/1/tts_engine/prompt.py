@@ -1,11 +1,13 @@
 """The prompt template: what the talker reads before its first frame, and what it is fed while it speaks.
 
 A prompt is two tracks of ids, text and codec, one pair per position; a position's input is the sum of the
-embeddings of its two ids. This is the only file that knows the template (qwen-tts 0.1.1), and it knows no tensor.
+embeddings of its two ids. A cloned voice puts its vector, and the frames of its recording, into the codec track.
+This is the only file that knows the template (qwen-tts 0.1.1), and it knows no tensor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +20,12 @@ Placement = Literal["prefill", "stream"]
 
 NOTHING = -1
 """An id that stands for no embedding at all."""
+
+VOICE = -2
+"""A codec id that stands for the vector of the voice being cloned."""
+
+REFERENCE = -3
+"""A codec id that stands for a frame of the recording being cloned; the first is frame 0, and so on."""
 
 _ISO_LANGUAGES = {
     "zh": "chinese",
@@ -39,25 +47,46 @@ _DIALECT_BASES = ("chinese", "auto")
 class Prompt:
     """Ids the talker is fed.
 
-    text_ids, codec_ids: one each per prompt position, NOTHING where a track is silent.
-    trailing_ids: text fed with frame 0, 1, …, one each; after the last, the padding token for ever.
-    text_tokens: how many tokens the spoken text has.
+    text_ids, codec_ids: one each per prompt position; see NOTHING, VOICE and REFERENCE.
+    prefix: how many leading positions do not depend on the text that is spoken.
+    trailing_ids: text fed with frame 0, 1, …, one each. complete: whether the text ends there; after the end
+    the padding token follows for ever, before it the talker must wait for more.
     """
 
     text_ids: tuple[int, ...]
     codec_ids: tuple[int, ...]
+    prefix: int
     trailing_ids: tuple[int, ...]
-    text_tokens: int
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Template:
+    """Everything about an utterance's prompts but the text: the positions before it, and how it will be laid.
+
+    opening: text-independent positions. reference_text: ids of the transcript, and frames: how many frames the
+    recording has, when the voice is cloned in context.
+    """
+
+    opening: tuple[tuple[int, int], ...]
+    placement: Placement
+    reference_text: tuple[int, ...] = ()
+    frames: int = 0
+
+    @property
+    def tokens_needed(self) -> int:
+        """How many tokens of the text the prompt itself holds, if they are to enter as a stream."""
+        return max(1, self.frames + 1 - len(self.reference_text)) if self.frames else 1
 
 
 class PromptBuilder:
     """Makes prompts for one checkpoint."""
 
     def __init__(
-        self, config: ModelConfig, tokenizer: TextTokenizer, *, max_text_tokens: int, max_instruct_tokens: int
+        self, config: ModelConfig, tokenizer: TextTokenizer, *, max_instruct_tokens: int, max_reference_text_tokens: int
     ) -> None:
         self._config, self._tokenizer = config, tokenizer
-        self._max_text_tokens, self._max_instruct_tokens = max_text_tokens, max_instruct_tokens
+        self._max_instruct_tokens, self._max_reference_text_tokens = max_instruct_tokens, max_reference_text_tokens
         self._role_ids = tokenizer.encode("<|im_start|>assistant\n")
 
     @property
@@ -78,25 +107,55 @@ class PromptBuilder:
 
     @property
     def serves_instruct(self) -> bool:
-        """Whether this checkpoint was trained to follow a style description; 0.6B ones drop it, as upstream does."""
-        return self._config.size != "0b6"
+        """Whether this checkpoint was trained to follow a style description; the others drop it, as upstream does."""
+        return self._config.type != "base" and self._config.size != "0b6"
 
-    def build(self, text: str, voice: Voice, *, language: str, instruct: str | None, placement: Placement) -> Prompt:
-        """The prompt for speaking `text`.
+    @property
+    def default_placement(self) -> Placement:
+        """Upstream's default for this type of checkpoint."""
+        return "stream" if self._config.type == "base" else "prefill"
 
-        language: as `language()` returned it. Raises InvalidRequest for an empty or too long text or instruct.
+    def template(self, voice: Voice, *, language: str, instruct: str | None, placement: Placement) -> Template:
+        """The prompt but for its text.
+
+        language: as `language()` returned it. Raises InvalidRequest for an empty or too long instruct or transcript.
         """
-        body = self._limited(self._tokenizer.encode_user(text, "text"), self._max_text_tokens, "text")
-        ids, positions = self._config.ids, self._opening(voice, language, instruct)
-        if placement == "prefill":
-            positions += [(token, ids.codec_pad) for token in (*body, ids.tts_eos)]
-            positions.append((ids.tts_pad, ids.codec_bos))
-            trailing: tuple[int, ...] = ()
-        else:
-            positions.append((body[0], ids.codec_bos))
-            trailing = (*body[1:], ids.tts_eos)
-        text_track, codec_track = zip(*positions, strict=True)
-        return Prompt(text_track, codec_track, trailing, len(body))
+        opening = tuple(self._opening(voice, language, instruct))
+        reference = voice.reference
+        if reference is None or reference.text is None:
+            return Template(opening, placement)
+        words = self._tokenizer.encode_user(reference.text, "reference_text")
+        limited(words, self._max_reference_text_tokens, "reference_text")
+        return Template(opening, placement, tuple(words), reference.frames)
+
+    def fill(self, template: Template, body: Sequence[int], *, complete: bool = True) -> Prompt:
+        """The prompt for speaking the tokens `body`, of which there are at least `template.tokens_needed`, or all."""
+        if template.frames:
+            return self._fill_in_context(template, body, complete)
+        ids, opening = self._config.ids, template.opening
+        if template.placement == "prefill":
+            positions = [(token, ids.codec_pad) for token in (*body, ids.tts_eos)]
+            return _prompt(opening, (*positions, (ids.tts_pad, ids.codec_bos)), len(opening), (), complete=True)
+        end = (ids.tts_eos,) if complete else ()
+        return _prompt(opening, ((body[0], ids.codec_bos),), len(opening), (*body[1:], *end), complete=complete)
+
+    def end_of_text(self) -> tuple[int, ...]:
+        """What follows a live text when it is complete."""
+        return (self._config.ids.tts_eos,)
+
+    def _fill_in_context(self, template: Template, body: Sequence[int], complete: bool) -> Prompt:
+        """The transcript and the text as one text track, the recording as the codec track of a beginning."""
+        ids, opening, spoken = self._config.ids, template.opening, len(template.reference_text)
+        text = [*template.reference_text, *body, *((ids.tts_eos,) if complete else ())]
+        codec = [ids.codec_bos, *[REFERENCE] * template.frames]
+        if template.placement == "prefill":
+            positions = [(token, ids.codec_pad) for token in text] + [(ids.tts_pad, code) for code in codec]
+            return _prompt(opening, positions, len(opening) + spoken, (), complete=True)
+        shared = min(spoken, len(codec))
+        trailing = tuple(text[len(codec) :])
+        text += [ids.tts_pad] * (len(codec) - len(text))
+        positions = list(zip(text, codec, strict=False))
+        return _prompt(opening, positions, len(opening) + shared, trailing, complete=complete)
 
     def _opening(self, voice: Voice, language: str, instruct: str | None) -> list[tuple[int, int]]:
         """What precedes the text: it depends on voice, language and instruct alone."""
@@ -106,7 +165,10 @@ class PromptBuilder:
             opening += [(token, NOTHING) for token in self._instruct_ids(instruct)]
         opening += [(token, NOTHING) for token in self._role_ids]
         codec = self._language_ids(language, voice)
-        codec += [voice.speaker_id] if voice.speaker_id is not None else []
+        if voice.reference is not None:
+            codec.append(VOICE)
+        elif voice.speaker_id is not None:
+            codec.append(voice.speaker_id)
         codec.append(ids.codec_pad)
         text = [ids.tts_pad] * (len(codec) - 1) + [ids.tts_bos]
         return opening + list(zip(text, codec, strict=True))
@@ -122,11 +184,24 @@ class PromptBuilder:
     def _instruct_ids(self, instruct: str) -> list[int]:
         """The description as a user's turn, tokenised with its markup."""
         words = self._tokenizer.encode_user(instruct, "instruct")
-        self._limited(words, self._max_instruct_tokens, "instruct")
+        limited(words, self._max_instruct_tokens, "instruct")
         return self._tokenizer.encode(f"<|im_start|>user\n{instruct.strip()}<|im_end|>\n")
 
-    @staticmethod
-    def _limited(tokens: list[int], limit: int, field: str) -> list[int]:
-        if len(tokens) > limit:
-            raise InvalidRequest(f"{field} has {len(tokens)} tokens; the limit is {limit}")
-        return tokens
+
+def limited(tokens: list[int], limit: int, field: str) -> list[int]:
+    """`tokens`, if there are no more than `limit`. Raises InvalidRequest."""
+    if len(tokens) > limit:
+        raise InvalidRequest(f"{field} has {len(tokens)} tokens; the limit is {limit}")
+    return tokens
+
+
+def _prompt(
+    opening: Sequence[tuple[int, int]],
+    positions: Sequence[tuple[int, int]],
+    prefix: int,
+    trailing: tuple[int, ...],
+    *,
+    complete: bool,
+) -> Prompt:
+    text, codec = zip(*opening, *positions, strict=True)
+    return Prompt(text, codec, prefix, trailing, complete)

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InvalidRequest, TtsError, Unsupported
+from .errors import InvalidRequest, TtsError
 from .model_config import SamplingDefaults
-from .prompt import Prompt
+from .prompt import Template
 from .sampling import Sampling
+from .segmentation import Segment
+from .voice_encoder import EncodedVoice
 
-Reason = Literal["complete", "max_length", "cancelled", "failed"]
+Reason = Literal["complete", "max_length", "cancelled", "text_timeout", "failed"]
 
 # What each numeric field may be, both ends included.
 LIMITS: dict[str, tuple[float, float]] = {
@@ -32,6 +36,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**64 - 1),
 }
 
+# A generation that has not ended by then never will: guards against a checkpoint that misses its own end.
+_RUNAWAY_FLOOR = 192
+_RUNAWAY_FRAMES_PER_TOKEN = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class Speak:
@@ -40,6 +48,8 @@ class Speak:
     temperature: 0 is greedy, for the code predictor too unless predictor_temperature is given.
     seed: same seed and request, same codes. max_frames: a cap, in frames of 80 ms.
     text_placement: `prefill` reads the whole text before the first frame, `stream` one token per frame.
+    trim_leading_silence: leave out up to four silent frames at the start of each segment.
+    utterance, text_complete: a name, and whether more text will follow under it.
     """
 
     text: str
@@ -59,19 +69,14 @@ class Speak:
     seed: int | None = None
     max_frames: int | None = None
     text_placement: str | None = None
+    trim_leading_silence: bool | None = None
     utterance: str | None = None
     text_complete: bool | None = None
 
-    def refuse_unserved(self) -> None:
-        """Refuse inputs the contract declares and this version does not serve.
-
-        Raises Unsupported.
-        """
-        for name in ("reference_audio", "reference_sample_rate", "reference_text"):
-            if getattr(self, name) is not None:
-                raise Unsupported(f"{name}: cloning a voice is not served by this version")
-        if self.utterance is not None or self.text_complete is not None:
-            raise Unsupported("utterance, text_complete: live text is not served by this version")
+    @property
+    def is_live(self) -> bool:
+        """Whether text will follow."""
+        return self.text_complete is False
 
     def sampling(self, defaults: SamplingDefaults) -> Sampling:
         """The sampling values with defaults and a seed filled in.
@@ -95,7 +100,7 @@ class Speak:
         )
 
 
-def _first(*values):  # type: ignore[no-untyped-def]
+def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
@@ -121,21 +126,81 @@ class Sink(Protocol):
 
 
 @dataclass
+class Script:
+    """The text of an utterance: whole segments still to be spoken, or one text that is being written.
+
+    live: ids of a text being written, None for a text that came whole. complete: no text will follow.
+    """
+
+    segments: deque[Segment] = field(default_factory=deque)
+    live: list[int] | None = None
+    complete: bool = True
+
+
+@dataclass
 class Utterance:
-    """A request on its way through the engine. Only the engine thread changes it once it is submitted."""
+    """A request on its way through the engine. Only the engine thread changes it once it is submitted.
+
+    voice: None until a recording to be cloned is encoded. prompt_length, frames, trailing: of the generation that
+    runs now; the talker waits when it has made as many frames as text has been laid out (trailing) for them.
+    """
 
     id: int
-    prompt: Prompt
+    template: Template
+    script: Script
     sampling: Sampling
     sink: Sink
     max_frames: int
+    trim_leading_silence: bool
     description: dict[str, object]
+    voice: EncodedVoice | None = None
+    awaits_voice: bool = False
     submitted: float = field(default_factory=time.monotonic)
     admitted: float | None = None
     first_audio: float | None = None
+    last_text: float = field(default_factory=time.monotonic)
+    prompt_length: int = 0
     frames: int = 0
+    frame_limit: int = 0
+    trailing: int = 0
+    total_frames: int = 0
+    sent_frames: int = 0
+    heard: bool = False
+    cut_short: bool = False
+    spoken: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def length(self) -> int:
         """Key/value positions in use."""
-        return len(self.prompt.text_ids) + self.frames
+        return self.prompt_length + self.frames
+
+    @property
+    def ready(self) -> bool:
+        """Whether its first prompt can be made."""
+        if self.awaits_voice:
+            return False
+        live = self.script.live
+        return live is None or self.script.complete or len(live) >= self.template.tokens_needed
+
+    @property
+    def dry(self) -> bool:
+        """Whether the next frame would need text that has not come."""
+        return not self.script.complete and self.frames >= self.trailing
+
+    def begin(self, prompt_length: int, trailing: int, tokens: int) -> None:
+        """A generation starts: its prompt's length, the text laid out beside its frames, its text's tokens."""
+        self.prompt_length, self.trailing, self.frames, self.heard = prompt_length, trailing, 0, False
+        self.extend_limit(tokens)
+
+    def extend_limit(self, tokens: int) -> None:
+        """Bound the generation by the tokens its text has so far."""
+        self.frame_limit = max(_RUNAWAY_FLOOR, _RUNAWAY_FRAMES_PER_TOKEN * tokens)
+
+
+def add_text(utterance: Utterance, ids: Sequence[int], *, complete: bool) -> None:
+    """More text of a live utterance has come."""
+    assert utterance.script.live is not None, "only live text grows"
+    utterance.script.live.extend(ids)
+    utterance.script.complete = complete
+    utterance.last_text = time.monotonic()
+    utterance.extend_limit(len(utterance.script.live))

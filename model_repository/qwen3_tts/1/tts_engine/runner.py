@@ -1,17 +1,18 @@
-"""Runs the networks over static buffers: a prompt into a slot, then one frame for every running slot at a time.
+"""Runs the networks over static buffers: prompts into slots, then one frame for every running slot at a time.
 
 All state of an utterance lives in row `slot` of the buffers below; a step works on rows 0 … n-1, with nothing
-allocated that outlives it, so a CUDA graph may capture it. Knows no requests and no threads.
+allocated that outlives it, so a CUDA graph may capture it. A row that is held is computed with the others, but what
+comes of it goes to a row of the buffers that nobody reads. Knows no requests and no threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .audio import to_pcm16
@@ -20,8 +21,10 @@ from .config import CODEBOOKS, EngineConfig
 from .kv_cache import KeyValueCache
 from .model_config import ModelConfig, TransformerConfig
 from .networks.layers import rotary_table
-from .prompt import NOTHING, Prompt
+from .prefix_cache import Prefix, PrefixCache
+from .prompt import REFERENCE, VOICE, Prompt
 from .sampling import Sampling, SamplingRows, uniforms
+from .voice_encoder import EncodedVoice
 
 # Attention reads cached positions in whole blocks, so that the shapes of a step change rarely.
 _BLOCK = 64
@@ -31,7 +34,7 @@ _BLOCK = 64
 class Frame:
     """What one step made, row by row: codes int64 (B, Q), pcm int16 (B, 1920), ended bool (B,).
 
-    A row that has ended chose the end code: its codes and sound mean nothing.
+    A row that has ended chose the end code: its codes and sound mean nothing; nor do those of a held row.
     """
 
     codes: npt.NDArray[np.int64]
@@ -39,102 +42,177 @@ class Frame:
     ended: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt that has been read and is in no slot yet.
+
+    cache: its keys and values, in one slot of its own. hidden: (D,). trailing: (n, D), the text to be fed, and after
+    it the padding when the text is complete. text: how many rows of trailing are text.
+    """
+
+    cache: KeyValueCache
+    length: int
+    hidden: Tensor
+    trailing: Tensor
+    text: int
+    voice: EncodedVoice | None
+
+
 class Runner:
     """The networks of a checkpoint with state for S slots. One thread may use it."""
 
     def __init__(
-        self,
-        networks: Networks,
-        model: ModelConfig,
-        engine: EngineConfig,
-        device: torch.device,
-        dtype: torch.dtype,
+        self, networks: Networks, model: ModelConfig, engine: EngineConfig, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._networks, self._eos = networks, model.ids.codec_eos
-        self._tts_pad = model.ids.tts_pad
-        self._code_limit = model.code_vocab - 1
-        self._device = device
+        self._networks, self._model, self._device, self._dtype = networks, model, device, dtype
         slots, width = engine.slots, model.talker.hidden
-
-        def cache(config: TransformerConfig, length: int) -> KeyValueCache:
-            return KeyValueCache(
-                layers=config.layers,
-                slots=slots,
-                kv_heads=config.kv_heads,
-                length=length,
-                head_dim=config.head_dim,
-                device=device,
-                dtype=dtype,
-            )
-
         length = -(-engine.max_length // _BLOCK) * _BLOCK
-        self._cache = cache(model.talker, length)
-        self._frame_cache = cache(model.predictor, CODEBOOKS)
+        self._cache = self._allocate(model.talker, slots, length)
+        self._frame_cache = self._allocate(model.predictor, slots, CODEBOOKS)
         self._rotary = rotary_table(length, model.talker.head_dim, model.talker.rope_theta, device, dtype)
         self._sampling = SamplingRows(slots, model, device)
         self._codec_state = networks.codec.allocate(slots, frames_per_call=1)
-        self._hidden = torch.zeros(slots, width, device=device, dtype=dtype)
-        self._positions = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._frames = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._trailing = torch.zeros(slots, engine.max_text_tokens + 1, width, device=device, dtype=dtype)
+        self._rows = torch.arange(slots, device=device)
+        # One row more than there are slots, for what comes of held rows.
+        self._hidden = torch.zeros(slots + 1, width, device=device, dtype=dtype)
+        self._positions = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self._frames = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self._trailing = torch.zeros(slots, engine.max_text_tokens + 2, width, device=device, dtype=dtype)
         self._trailing_count = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.prefixes = PrefixCache(engine.prefix_cache_bytes)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, prompt: Prompt, sampling: Sampling) -> None:
-        """Read a prompt into `slot`, whatever it held before."""
-        talker = self._networks.talker
-        inputs = self._embed(prompt)
-        count = len(prompt.trailing_ids)
-        self._hidden[slot] = talker.prefill(inputs, self._rotary, self._cache, slot)
-        self._positions[slot] = inputs.shape[0]
+    def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
+        """Read a prompt, but for a beginning that another has shared already."""
+        length = len(prompt.text_ids)
+        prefix = self._prefix(prompt, voice)
+        cache = self._allocate(self._model.talker, 1, length)
+        cache.load(0, prefix.keys, prefix.values)
+        inputs = self._embed(prompt, voice, prompt.prefix, length)
+        return Prefilled(
+            cache=cache,
+            length=length,
+            hidden=self._networks.talker.prefill(inputs, self._rotary, cache, prompt.prefix),
+            trailing=self._embed_trailing(prompt.trailing_ids, complete=prompt.complete),
+            text=len(prompt.trailing_ids),
+            voice=voice,
+        )
+
+    @torch.inference_mode()
+    def enter(self, slot: int, prefilled: Prefilled, sampling: Sampling) -> None:
+        """Start a generation in `slot`, whatever it held before."""
+        self._cache.load(slot, prefilled.cache.keys[:, 0], prefilled.cache.values[:, 0])
+        self._hidden[slot] = prefilled.hidden
+        self._positions[slot] = prefilled.length
         self._frames[slot] = 0
-        # The padding token follows the text for ever: it is the one row every later frame reads.
-        trailing = torch.tensor([*prompt.trailing_ids, self._tts_pad], device=self._device)
-        self._trailing[slot, : count + 1] = talker.embed_text(trailing)
-        self._trailing_count[slot] = count
+        self._trailing[slot, : len(prefilled.trailing)] = prefilled.trailing
+        self._trailing_count[slot] = prefilled.text
         self._sampling.admit(slot, sampling)
-        self._codec_state.reset(slot)
+        stream = prefilled.voice.stream if prefilled.voice is not None else None
+        if stream is not None:
+            self._codec_state.put(slot, stream)
+        else:
+            self._codec_state.reset(slot)
 
     @torch.inference_mode()
-    def frame(self, rows: int, longest: int) -> Frame:
-        """Make the next frame of slots 0 … rows-1; `longest` is the most positions any of them has in use."""
+    def extend(self, slot: int, count: int, ids: Sequence[int], *, complete: bool) -> None:
+        """Lay out more text for `slot`, behind the `count` ids laid out so far."""
+        trailing = self._embed_trailing(ids, complete=complete)
+        self._trailing[slot, count : count + len(trailing)] = trailing
+        self._trailing_count[slot] = count + len(ids)
+
+    @torch.inference_mode()
+    def frame(self, rows: int, longest: int, held: Collection[int]) -> Frame:
+        """Make the next frame of slots 0 … rows-1, but leave those in `held` as they are.
+
+        longest: the most positions any of them has in use.
+        """
         length = -(-(longest + 1) // _BLOCK) * _BLOCK
-        codes, pcm = self._step(rows, length)
-        ended = codes[:, 0] == self._eos
+        targets = self._rows[:rows]
+        if held:
+            nobody = self._rows.shape[0]
+            targets = torch.tensor([nobody if row in held else row for row in range(rows)], device=self._device)
+        codes, pcm = self._step(rows, length, targets)
+        ended = codes[:, 0] == self._model.ids.codec_eos
         return Frame(codes.cpu().numpy(), pcm.cpu().numpy(), ended.cpu().numpy())
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy all state of slot `source`, which has `length` positions in use, to slot `target`."""
-        self._cache.move(source, target, length)
+    def move(self, source: int, target: int, length: int, trailing: int) -> None:
+        """Copy slot `source`, with `length` positions in use and `trailing` ids laid out, to slot `target`."""
+        self._cache.load(target, self._cache.keys[:, source, :, :length], self._cache.values[:, source, :, :length])
         self._sampling.move(source, target)
         self._codec_state.move(source, target)
-        for buffer in (self._hidden, self._positions, self._frames, self._trailing, self._trailing_count):
+        self._trailing[target, : trailing + 1] = self._trailing[source, : trailing + 1]
+        for buffer in (self._hidden, self._positions, self._frames, self._trailing_count):
             buffer[target] = buffer[source]
 
-    def _step(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
-        """The whole frame step on the device: codes (B, Q) and pcm (B, 1920)."""
+    def _step(self, rows: int, length: int, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The whole frame step on the device: codes (B, Q) and pcm (B, 1920). targets (B,): see codec_layers."""
         talker, predictor = self._networks.talker, self._networks.predictor
         hidden, frames, positions = self._hidden[:rows], self._frames[:rows], self._positions[:rows]
         random = uniforms(self._sampling.seed[:rows], frames)
-        first = self._sampling.first_codes(talker.logits(hidden), frames, random[:, 0])
+        first = self._sampling.first_codes(talker.logits(hidden), frames, random[:, 0], targets)
 
         def pick(scores: Tensor, codebook: int) -> Tensor:
             return self._sampling.predicted_codes(scores, random[:, codebook])
 
         codes = predictor.predict(hidden, first, self._frame_cache, pick)
-        pcm = to_pcm16(self._networks.codec.decode(codes.clamp(max=self._code_limit)[..., None], self._codec_state))
+        # A row that chose the end code is decoded too, with some other code: its sound is thrown away.
+        sounded = codes.clamp(max=self._model.code_vocab - 1)[..., None]
+        pcm = to_pcm16(self._networks.codec.decode(sounded, self._codec_state, targets))
         place = torch.minimum(frames, self._trailing_count[:rows])
-        text = self._trailing[torch.arange(rows, device=self._device), place]
-        inputs = talker.embed_codes(first) + predictor.embed(codes) + text
-        hidden.copy_(talker.step(inputs, self._rotary, self._cache, positions, length))
-        positions += 1
-        frames += 1
+        inputs = talker.embed_codes(first) + predictor.embed(codes) + self._trailing[self._rows[:rows], place]
+        made = talker.step(inputs, self._rotary, self._cache, positions, length)
+        self._hidden.index_copy_(0, targets, made)
+        one = torch.ones_like(targets)
+        self._positions.index_add_(0, targets, one)
+        self._frames.index_add_(0, targets, one)
         return codes, pcm
 
-    def _embed(self, prompt: Prompt) -> Tensor:
-        """Talker inputs (T, D) of a prompt: the sum of its two tracks."""
+    def _prefix(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefix:
+        """Keys and values of the prompt's beginning: kept from before, or read now and kept.
+
+        It is always read apart from the rest, so that a prompt gives the same numbers whether it was kept or not.
+        """
+        end = prompt.prefix
+        key = (prompt.text_ids[:end], prompt.codec_ids[:end], voice.key if voice is not None else None)
+        known = self.prefixes.get(key)
+        if known is not None:
+            return known
+        cache = self._allocate(self._model.talker, 1, end)
+        self._networks.talker.prefill(self._embed(prompt, voice, 0, end), self._rotary, cache, 0)
+        prefix = Prefix(cache.keys[:, 0], cache.values[:, 0])
+        self.prefixes.put(key, prefix)
+        return prefix
+
+    def _embed(self, prompt: Prompt, voice: EncodedVoice | None, start: int, end: int) -> Tensor:
+        """Talker inputs (T, D) of positions start … end-1: the sum of the two tracks."""
         talker = self._networks.talker
-        text = torch.tensor(prompt.text_ids, device=self._device)
-        codec = torch.tensor(prompt.codec_ids, device=self._device)
-        embedded = talker.embed_text(text.clamp(min=0)) * (text != NOTHING)[:, None]
-        return embedded + F.embedding(codec.clamp(min=0), talker.codec_embedding) * (codec != NOTHING)[:, None]
+        text = torch.tensor(prompt.text_ids[start:end], device=self._device)
+        codec = torch.tensor(prompt.codec_ids[start:end], device=self._device)
+        inputs = talker.embed_text(text.clamp(min=0)) * (text >= 0)[:, None]
+        inputs = inputs + talker.embed_codes(codec.clamp(min=0)) * (codec >= 0)[:, None]
+        if voice is None:
+            return inputs
+        inputs[codec == VOICE] += voice.vector.to(self._dtype)
+        if voice.codes is not None:
+            first = sum(code == REFERENCE for code in prompt.codec_ids[:start])
+            count = sum(code == REFERENCE for code in prompt.codec_ids[start:end])
+            codes = voice.codes[first : first + count]
+            inputs[codec == REFERENCE] += talker.embed_codes(codes[:, 0]) + self._networks.predictor.embed(codes)
+        return inputs
+
+    def _embed_trailing(self, ids: Sequence[int], *, complete: bool) -> Tensor:
+        """Talker inputs (n, D) of text to be fed, and of the padding that follows a complete one."""
+        laid = [*ids, self._model.ids.tts_pad] if complete else list(ids)
+        return self._networks.talker.embed_text(torch.tensor(laid, dtype=torch.int64, device=self._device))
+
+    def _allocate(self, config: TransformerConfig, slots: int, length: int) -> KeyValueCache:
+        return KeyValueCache(
+            layers=config.layers,
+            slots=slots,
+            kv_heads=config.kv_heads,
+            length=length,
+            head_dim=config.head_dim,
+            device=self._device,
+            dtype=self._dtype,
+        )

@@ -45,7 +45,7 @@ Rules = tuple[Tensor, Tensor, Tensor]
 class SamplingRows:
     """The sampling values of S slots as static device tensors, and the first codes each has used.
 
-    talker and predictor are rules of (S,) tensors; seen is bool (S, V).
+    talker and predictor are rules of (S,) tensors; seen is bool (S+1, V).
     """
 
     def __init__(self, slots: int, config: ModelConfig, device: torch.device) -> None:
@@ -56,7 +56,7 @@ class SamplingRows:
         self.predictor = (row(0.0), row(0, torch.int64), row(1.0))
         self.penalty = row(1.0)
         self.seed = row(0, torch.int64)
-        self.seen = torch.zeros(slots, config.vocab, dtype=torch.bool, device=device)
+        self.seen = torch.zeros(slots + 1, config.vocab, dtype=torch.bool, device=device)
         self._eos = config.ids.codec_eos
         ids = torch.arange(config.vocab, device=device)
         self._suppressed = (ids >= config.vocab - _SUPPRESSED_IDS) & (ids != self._eos)
@@ -81,8 +81,8 @@ class SamplingRows:
         for tensor in (*self.talker, *self.predictor, self.penalty, self.seed, self.seen):
             tensor[target] = tensor[source]
 
-    def first_codes(self, scores: Tensor, frames: Tensor, uniforms: Tensor) -> Tensor:
-        """Choose the first codes (B,) of the next frames, and remember them.
+    def first_codes(self, scores: Tensor, frames: Tensor, uniforms: Tensor, targets: Tensor) -> Tensor:
+        """Choose the first codes (B,) of the next frames, and remember them for the rows `targets` (B,).
 
         scores (B, V); frames (B,): how many frames each row has made; uniforms (B,).
         """
@@ -93,7 +93,7 @@ class SamplingRows:
         scores = scores.masked_fill(self._suppressed, -math.inf)
         early = (frames < MIN_FRAMES)[:, None] & (torch.arange(scores.shape[1], device=scores.device) == self._eos)
         codes = pick(scores.masked_fill(early, -math.inf), _first_rows(self.talker, rows), uniforms)
-        seen.scatter_(1, codes[:, None], True)
+        self.seen[targets, codes] = True
         return codes
 
     def predicted_codes(self, scores: Tensor, uniforms: Tensor) -> Tensor:

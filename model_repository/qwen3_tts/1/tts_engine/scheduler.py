@@ -6,7 +6,6 @@ when one leaves, the last moves into its place. Knows no tensor and no clock.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,11 +21,11 @@ class Move:
 
 
 class Scheduler:
-    """First come, first served, in `slots` slots. Used by the engine thread alone."""
+    """First ready, first served, in `slots` slots. Used by the engine thread alone."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._waiting: deque[Utterance] = deque()
+        self._waiting: dict[int, Utterance] = {}
         self._running: list[Utterance] = []
 
     @property
@@ -35,28 +34,39 @@ class Scheduler:
         return tuple(self._running)
 
     @property
-    def waiting(self) -> int:
-        """How many wait for a slot."""
-        return len(self._waiting)
+    def waiting(self) -> tuple[Utterance, ...]:
+        """Utterances without a slot, the longest waiting first."""
+        return tuple(self._waiting.values())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether somebody can be admitted or stepped now."""
+        if any(not utterance.dry for utterance in self._running):
+            return True
+        return len(self._running) < self._slots and any(utterance.ready for utterance in self._waiting.values())
 
     def enqueue(self, utterance: Utterance) -> None:
         """Put an utterance at the end of the line."""
-        self._waiting.append(utterance)
+        self._waiting[utterance.id] = utterance
 
     def admit(self) -> Iterator[tuple[Utterance, int]]:
-        """Give free slots to those waiting longest: (utterance, slot), one after the other."""
-        while self._waiting and len(self._running) < self._slots:
-            utterance = self._waiting.popleft()
-            self._running.append(utterance)
-            yield utterance, len(self._running) - 1
+        """Give free slots to those ready and waiting longest: (utterance, slot), one after the other."""
+        for utterance in self.waiting:
+            if len(self._running) == self._slots:
+                return
+            if utterance.ready:
+                del self._waiting[utterance.id]
+                self._running.append(utterance)
+                yield utterance, len(self._running) - 1
+
+    def find(self, utterance_id: int) -> Utterance | None:
+        """An utterance that waits or runs; None when there is none of this id."""
+        waiting = self._waiting.get(utterance_id)
+        return waiting or next((u for u in self._running if u.id == utterance_id), None)
 
     def withdraw(self, utterance_id: int) -> Utterance | None:
         """Take an utterance out of the waiting line; None when it is not there."""
-        for utterance in self._waiting:
-            if utterance.id == utterance_id:
-                self._waiting.remove(utterance)
-                return utterance
-        return None
+        return self._waiting.pop(utterance_id, None)
 
     def slot_of(self, utterance_id: int) -> int | None:
         """The slot of a running utterance; None when it is not running."""
@@ -72,7 +82,7 @@ class Scheduler:
 
     def drain(self) -> list[Utterance]:
         """Take everybody out, running and waiting."""
-        everybody = [*self._running, *self._waiting]
+        everybody = [*self._running, *self._waiting.values()]
         self._running.clear()
         self._waiting.clear()
         return everybody

@@ -46,11 +46,9 @@ class TextTokenizer:
             raise CheckpointError(f"cannot read vocab.json and merges.txt in {folder}: {error}") from error
         tokenizer = Tokenizer(model)
         tokenizer.normalizer = normalizers.NFC()
+        self._splitter = pre_tokenizers.Split(Regex(PRETOKENIZERS[pretokenizer]), behavior="isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(PRETOKENIZERS[pretokenizer]), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
+            [self._splitter, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.add_special_tokens([added[index] for index in sorted(added)])
@@ -67,13 +65,21 @@ class TextTokenizer:
         stripped = text.strip()
         if not stripped:
             raise InvalidRequest(f"{field} is empty")
-        if any("\ud800" <= character <= "\udfff" for character in stripped):
+        self.refuse_control_tokens(stripped, field)
+        return self.encode(stripped)
+
+    def refuse_control_tokens(self, text: str, field: str) -> None:
+        """Raises InvalidRequest, naming `field`, when a text contains a control token or half a character."""
+        if any("\ud800" <= character <= "\udfff" for character in text):
             raise InvalidRequest(f"{field} contains half of a surrogate pair, which is no character")
-        found = _CONTROL_TOKEN.search(stripped)
-        special = found.group() if found else next((t for t in self._special if t in stripped), None)
+        found = _CONTROL_TOKEN.search(text)
+        special = found.group() if found else next((t for t in self._special if t in text), None)
         if special is not None:
             raise InvalidRequest(f"{field} contains the control token {special!r}, which is not speech")
-        return self.encode(stripped)
+
+    def pieces(self, text: str) -> list[int]:
+        """Where the pieces that are tokenised one by one begin in `text`, which must be in normal form C."""
+        return [start for _, (start, _) in self._splitter.pre_tokenize_str(text)]
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text in which special tokens are what they say."""

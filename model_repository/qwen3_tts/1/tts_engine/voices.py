@@ -1,50 +1,20 @@
-"""Voices: folders with a manifest, and the speakers of a checkpoint.
+"""Which voice a request gets: a voice folder, a speaker of the checkpoint, or a recording the request brings.
 
-One identity may hold several recipes (a speaker's name, a description); the loaded checkpoint decides which is
-used. A name that comes from outside is looked up in a table made at start and never becomes part of a path.
+One identity may hold several recipes (a recording, a speaker's name, a description); the loaded checkpoint decides
+which is used. Nothing here encodes: a voice to be cloned carries its recording.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from .errors import SettingsError, UnknownVoice, Unsupported
+from .audio import Samples
+from .errors import InvalidRequest, UnknownVoice, Unsupported, VoiceError
+from .manifests import Manifest, Reference, VoiceFolder, VoiceLibrary
 from .model_config import ModelConfig
 
-_VOICE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_KEYS = frozenset(
-    [
-        "name",
-        "description",
-        "language",
-        "reference_audio",
-        "reference_text",
-        "speaker",
-        "instruct",
-        "source",
-        "licence",
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """voices/<id>/manifest.json: who a voice is and how each kind of checkpoint makes it."""
-
-    id: str
-    name: str
-    description: str = ""
-    language: str | None = None
-    reference_audio: str | None = None
-    reference_text: str | None = None
-    speaker: str | None = None
-    instruct: str | None = None
-    source: str | None = None
-    licence: str | None = None
+REQUEST_VOICE = "(reference)"
+"""The id under which a recording that came with a request is reported."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +23,7 @@ class Voice:
 
     speaker_id: its row of the codec vocabulary, or None where the checkpoint has no speakers.
     dialect: the language its speaker overrides Chinese with. instruct: used when a request brings none.
+    reference: what to clone, for a Base checkpoint.
     """
 
     id: str
@@ -60,85 +31,74 @@ class Voice:
     speaker_id: int | None = None
     dialect: str | None = None
     instruct: str | None = None
-
-
-def read_manifests(folder: Path | None) -> dict[str, Manifest]:
-    """All voices of a folder by id; none when it is None.
-
-    Raises SettingsError naming the file and key for anything malformed.
-    """
-    if folder is None:
-        return {}
-    if not folder.is_dir():
-        raise SettingsError(f"the voices directory {folder} does not exist")
-    return {path.name: _read_manifest(path) for path in sorted(folder.iterdir()) if path.is_dir()}
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / "manifest.json"
-    if not _VOICE_ID.fullmatch(folder.name):
-        raise SettingsError(f"{folder.name!r} is no voice id: it must match {_VOICE_ID.pattern}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {path}: {error}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
-        raise SettingsError(f"{path} must be a JSON object with a name")
-    for key, value in values.items():
-        if key not in _KEYS:
-            raise SettingsError(f"{path} has the unknown key {key!r}; known: {', '.join(sorted(_KEYS))}")
-        if not isinstance(value, str):
-            raise SettingsError(f"{path}: {key} must be a text, got {value!r}")
-    return Manifest(id=folder.name, **values)
+    reference: Reference | None = None
 
 
 class VoiceBook:
-    """Every voice a request may name, resolved for one checkpoint."""
+    """Every voice a request may name, resolved for one checkpoint. May be used by any thread."""
 
-    def __init__(self, config: ModelConfig, manifests: Mapping[str, Manifest], default: str) -> None:
-        self._config, self._manifests, self.default = config, manifests, default
+    def __init__(self, config: ModelConfig, library: VoiceLibrary, default: str) -> None:
+        self._config, self._library, self.default = config, library, default
 
     @property
     def ids(self) -> list[str]:
         """Ids of the voice folders this checkpoint can make."""
-        if self._config.type == "voice_design":
-            return [m.id for m in self._manifests.values() if m.instruct]
-        return [m.id for m in self._manifests.values() if self._speaker_of(m) is not None]
+        return [manifest.id for manifest in self._library.manifests() if self._can_make(manifest)]
 
     def resolve(self, name: str | None) -> Voice:
         """The voice a request named, or the default one.
 
-        Raises UnknownVoice, listing what there is, and Unsupported for a checkpoint whose voices are not served.
+        Raises UnknownVoice, listing what there is, and InvalidRequest for a folder that cannot be used.
         """
-        if self._config.type == "base":
-            raise Unsupported("Base checkpoints speak in cloned voices only, which this version does not serve")
         if name is None:
             return self._default_voice()
-        manifest = self._manifests.get(name)
+        try:
+            folder = self._library.get(name)
+        except VoiceError as error:
+            raise InvalidRequest(f"voice {name[:80]!r} cannot be used: {error}") from error
+        if folder is not None and self._can_make(folder.manifest):
+            return self._make(folder)
+        speaker = name.lower()
+        if folder is None and speaker in self._config.speakers:
+            return self._speaker_voice(speaker, speaker, None)
+        raise self._unknown(name)
+
+    def cloned(self, samples: Samples, sample_rate: int, text: str | None) -> Voice:
+        """The voice of a recording that came with a request. Raises InvalidRequest and Unsupported."""
+        if self._config.type != "base":
+            raise Unsupported(f"reference_audio needs a Base checkpoint; this one is {self._config.type}")
+        return Voice(id=REQUEST_VOICE, reference=Reference.of(samples, sample_rate, text))
+
+    def _can_make(self, manifest: Manifest) -> bool:
+        if self._config.type == "base":
+            return manifest.reference_audio is not None
         if self._config.type == "voice_design":
-            if manifest is None or not manifest.instruct:
-                raise self._unknown(name)
-            return Voice(id=name, language=manifest.language, instruct=manifest.instruct)
-        speaker = self._speaker_of(manifest) if manifest is not None else name.lower()
-        if speaker is None or speaker not in self._config.speakers:
-            raise self._unknown(name)
-        return self._speaker_voice(name if manifest is not None else speaker, speaker, manifest)
+            return bool(manifest.instruct)
+        return self._speaker_of(manifest) is not None
+
+    def _make(self, folder: VoiceFolder) -> Voice:
+        manifest = folder.manifest
+        if self._config.type == "base":
+            return Voice(id=manifest.id, language=manifest.language, reference=folder.reference)
+        if self._config.type == "voice_design":
+            return Voice(id=manifest.id, language=manifest.language, instruct=manifest.instruct)
+        speaker = self._speaker_of(manifest)
+        assert speaker is not None, "only voices that can be made are made"
+        return self._speaker_voice(manifest.id, speaker, manifest)
 
     def _default_voice(self) -> Voice:
-        """The configured default; where the checkpoint cannot make it, its first speaker, or none at all."""
-        manifest = self._manifests.get(self.default)
+        """The configured default; where the checkpoint cannot make it, the first voice it can, or none at all."""
+        names = [self.default, *(name for name in self._library.names() if name != self.default)]
+        if self._config.type == "custom_voice":
+            names = [self.default, *self._config.speakers]
+        for name in names:
+            try:
+                return self.resolve(name)
+            except UnknownVoice:
+                continue
         if self._config.type == "voice_design":
-            instruct, language = (manifest.instruct, manifest.language) if manifest else (None, None)
-            return Voice(id=self.default if instruct else "undescribed", language=language, instruct=instruct)
-        speaker = self._speaker_of(manifest) if manifest is not None else None
-        if speaker is not None:
-            return self._speaker_voice(self.default, speaker, manifest)
-        if self.default in self._config.speakers:
-            return self._speaker_voice(self.default, self.default, None)
-        first = next(iter(self._config.speakers), None)
-        if first is None:
-            raise UnknownVoice("this checkpoint has no speakers")
-        return self._speaker_voice(first, first, None)
+            return Voice(id="undescribed")
+        raise UnknownVoice("no voice was named, and this server has none to speak in by default")
 
     def _speaker_of(self, manifest: Manifest) -> str | None:
         speaker = (manifest.speaker or "").lower()

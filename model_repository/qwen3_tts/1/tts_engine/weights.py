@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,12 +19,17 @@ from .errors import CheckpointError
 
 
 class Weights:
-    """Named tensors of a checkpoint folder, handed out once each in the dtype and on the device asked for."""
+    """Named tensors of a checkpoint folder, handed out once each on one device."""
 
-    def __init__(self, readers: dict[str, Callable[[], Tensor]], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, readers: dict[str, Callable[[], Tensor]], device: torch.device) -> None:
         self._readers = readers
         self._untaken = set(readers)
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype = device, torch.float32
+
+    def cast(self, dtype: torch.dtype) -> Self:
+        """These weights, handing out tensors in `dtype` from now on; float32 before the first call."""
+        self._dtype = dtype
+        return self
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor `name`, checked to have `shape`.
@@ -58,7 +63,7 @@ class Weights:
 
 
 @contextmanager
-def open_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Iterator[Weights]:
+def open_weights(folder: Path, device: torch.device) -> Iterator[Weights]:
     """The weights of `folder` (model.safetensors, or model.safetensors.index.json and its shards).
 
     On leaving without an error, every tensor must have been taken. Raises CheckpointError.
@@ -71,7 +76,7 @@ def open_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Iter
                 if name in readers:
                     raise CheckpointError(f"tensor {name!r} stands in more than one file of {folder}")
                 readers[name] = _reader(handle, name)
-        weights = Weights(readers, device, dtype)
+        weights = Weights(readers, device)
         yield weights
         weights.finish()
 

@@ -12,39 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..codec_config import CodecConfig
 from ..config import CODEBOOKS
-from ..model_config import CodecConfig, TransformerConfig
+from ..model_config import TransformerConfig
 from ..weights import Weights
-from .codec_layers import CausalConv, CausalUpsample, ConvNeXt, SnakeBeta, TailShapes, VocoderBlock
+from .codec_layers import CausalConv, CausalUpsample, ConvNeXt, SnakeBeta, Streams, TailShapes, VocoderBlock
+from .codec_state import CodecState
 from .layers import Attention, SwiGlu, attend, rms_norm, rotary_of
-
-
-@dataclass(frozen=True)
-class CodecState:
-    """What the decoder remembers of each slot's stream.
-
-    frames (S,) int64: frames decoded so far. keys, values (L, S, H, R, K): a ring of the latest R positions,
-    rotated; R is the attention window plus the frames one call may bring. tails: see codec_layers.
-    """
-
-    frames: Tensor
-    keys: Tensor
-    values: Tensor
-    tails: list[Tensor]
-
-    def reset(self, slot: int) -> None:
-        """Make `slot` the beginning of a new stream. Old ring entries need no clearing: no frame may look at them."""
-        self.frames[slot] = 0
-        for tail in self.tails:
-            tail[slot] = 0
-
-    def move(self, source: int, target: int) -> None:
-        """Copy the stream of slot `source` to slot `target`."""
-        self.frames[target] = self.frames[source]
-        for ring in (self.keys, self.values):
-            ring[:, target] = ring[:, source]
-        for tail in self.tails:
-            tail[target] = tail[source]
 
 
 @dataclass(frozen=True)
@@ -102,7 +76,11 @@ class CodecTransformer:
         )
 
     def __call__(self, x: Tensor, state: CodecState) -> Tensor:
-        """(B, T, latent) → (B, T, latent); stores the new keys and values in the first B rings."""
+        """(B, T, latent) → (B, T, latent); stores the new keys and values in the first B rings.
+
+        The places written lie outside the window of any frame before them, so a stream that is then held, and is
+        written again when it goes on, has lost nothing.
+        """
         rows, tokens, _ = x.shape
         ring = state.keys.shape[3]
         assert tokens + self.window - 1 <= ring, "more frames in one call than the state was allocated for"
@@ -184,38 +162,35 @@ class CodecDecoder:
     def allocate(self, slots: int, frames_per_call: int) -> CodecState:
         """Fresh state for `slots` streams, of which one call may bring up to `frames_per_call` frames each."""
         inner, like = self.transformer.config, self.codebooks
-        ring = (
-            inner.layers,
-            slots,
-            inner.kv_heads,
-            self.transformer.window - 1 + frames_per_call,
-            inner.head_dim,
-        )
+        reach = self.transformer.window - 1
+        ring = (inner.layers, slots, inner.kv_heads, reach + frames_per_call, inner.head_dim)
         return CodecState(
-            frames=torch.zeros(slots, dtype=torch.int64, device=like.device),
+            frames=torch.zeros(slots + 1, dtype=torch.int64, device=like.device),
             keys=like.new_zeros(ring),
             values=like.new_zeros(ring),
-            tails=[like.new_zeros(slots, *shape) for shape in self.tail_shapes],
+            tails=[like.new_zeros(slots + 1, *shape) for shape in self.tail_shapes],
+            reach=reach,
         )
 
-    def decode(self, codes: Tensor, state: CodecState) -> Tensor:
+    def decode(self, codes: Tensor, state: CodecState, targets: Tensor) -> Tensor:
         """The next samples (B, T·1920), in [-1, 1], of the streams in the first B slots.
 
-        codes: int64 (B, Q, T), each below the codebook size; advances `state`.
+        codes: int64 (B, Q, T), each below the codebook size. targets int64 (B,): slot b, whose stream then advances,
+        or S, and slot b is held as it was.
         """
-        rows, tokens = codes.shape[0], codes.shape[2]
+        tokens, streams = codes.shape[2], Streams(state.tails, targets)
         books = torch.arange(CODEBOOKS, device=codes.device)[:, None]
         vectors = self.codebooks[books, codes]
         latent = F.linear(vectors[:, 0], self.first_out) + F.linear(vectors[:, 1:].sum(1), self.rest_out)
-        hidden = self.entry(latent.transpose(1, 2), state.tails).transpose(1, 2)
+        hidden = self.entry(latent.transpose(1, 2), streams).transpose(1, 2)
         hidden = self.transformer(hidden, state).transpose(1, 2)
-        state.frames[:rows] += tokens
+        state.frames.index_add_(0, targets, torch.full_like(targets, tokens))
         for upsample, mix in self.upsample:
-            hidden = mix(upsample(hidden, state.tails), state.tails)
-        hidden = self.vocoder_entry(hidden, state.tails)
+            hidden = mix(upsample(hidden, streams), streams)
+        hidden = self.vocoder_entry(hidden, streams)
         for block in self.vocoder:
-            hidden = block(hidden, state.tails)
-        return self.exit(self.activation(hidden), state.tails)[:, 0].clamp(-1.0, 1.0)
+            hidden = block(hidden, streams)
+        return self.exit(self.activation(hidden), streams)[:, 0].clamp(-1.0, 1.0)
 
 
 _PARTS = ("rvq_first", "rvq_rest")

@@ -1,8 +1,8 @@
 """Causal layers of the codec that remember what they need of earlier calls, so that any split of a stream into
 calls gives the same sound.
 
-Each stateful layer names the state it keeps by an index into `tails`, a list of tensors (S, C, n); a call works on
-the first B slots and updates them in place.
+Each stateful layer names the state it keeps by an index into the tails of a `Streams`; a call works on the first B
+streams and updates them in place, but for those that are held.
 """
 
 from __future__ import annotations
@@ -14,6 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..weights import Weights
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The remembered inputs of all layers for S streams, and where a call writes them.
+
+    tails: tensors (S+1, C, n), the last row for what nobody wants. targets int64 (B,): the row that stream b's new
+    state goes to, b itself or, for a stream that is held, the last.
+    """
+
+    tails: list[Tensor]
+    targets: Tensor
+
+    def join(self, index: int, x: Tensor) -> Tensor:
+        """x (B, C, T) behind what is remembered of it, (B, C, n+T); the new end is remembered."""
+        tail = self.tails[index]
+        joined = torch.cat((tail[: x.shape[0]], x), dim=-1)
+        tail.index_copy_(0, self.targets, joined[..., -tail.shape[-1] :])
+        return joined
+
+    def overlap(self, index: int, x: Tensor, length: int) -> Tensor:
+        """x (B, C, length+n) with what is remembered added to its start; its end is remembered and cut off."""
+        tail = self.tails[index]
+        x[..., : tail.shape[-1]] += tail[: x.shape[0]]
+        tail.index_copy_(0, self.targets, x[..., length:])
+        return x[..., :length]
 
 
 class TailShapes:
@@ -60,12 +86,10 @@ class CausalConv:
             tail=shapes.add(incoming, (kernel - 1) * dilation),
         )
 
-    def __call__(self, x: Tensor, tails: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, C, T) → (B, C', T)."""
-        tail = tails[self.tail][: x.shape[0]]
-        if tail.shape[-1]:
-            x = torch.cat((tail, x), dim=-1)
-            tail.copy_(x[..., -tail.shape[-1] :])
+        if self.weight.shape[-1] > 1:
+            x = streams.join(self.tail, x)
         return F.conv1d(x, self.weight, self.bias, dilation=self.dilation, groups=self.groups)
 
 
@@ -97,15 +121,12 @@ class CausalUpsample:
             tail=shapes.add(outgoing, kernel - stride),
         )
 
-    def __call__(self, x: Tensor, tails: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, C, T) → (B, C', T·stride)."""
-        tail = tails[self.tail][: x.shape[0]]
         out = F.conv_transpose1d(x, self.weight, stride=self.stride)
-        length = x.shape[-1] * self.stride
-        if tail.shape[-1]:
-            out[..., : tail.shape[-1]] += tail
-            tail.copy_(out[..., length:])
-        return out[..., :length] + self.bias[:, None]
+        if self.weight.shape[-1] > self.stride:
+            out = streams.overlap(self.tail, out, x.shape[-1] * self.stride)
+        return out + self.bias[:, None]
 
 
 @dataclass(frozen=True)
@@ -153,9 +174,9 @@ class ConvNeXt:
             gain=weights.take(f"{prefix}.gamma", channels),
         )
 
-    def __call__(self, x: Tensor, tails: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, C, T) → (B, C, T)."""
-        hidden = self.depthwise(x, tails).transpose(1, 2)
+        hidden = self.depthwise(x, streams).transpose(1, 2)
         hidden = F.layer_norm(hidden, self.norm.shape, self.norm, self.norm_bias, 1e-6)
         hidden = F.gelu(F.linear(hidden, self.widen, self.widen_bias))
         hidden = self.gain * F.linear(hidden, self.narrow, self.narrow_bias)
@@ -182,9 +203,9 @@ class ResidualUnit:
             pointwise=CausalConv.load(weights, f"{prefix}.conv2", shapes, both, 1),
         )
 
-    def __call__(self, x: Tensor, tails: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, C, T) → (B, C, T)."""
-        return x + self.pointwise(self.between(self.dilated(self.before(x), tails)), tails)
+        return x + self.pointwise(self.between(self.dilated(self.before(x), streams)), streams)
 
 
 @dataclass(frozen=True)
@@ -208,9 +229,9 @@ class VocoderBlock:
             ),
         )
 
-    def __call__(self, x: Tensor, tails: list[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, C, T) → (B, C/2, T·rate)."""
-        x = self.upsample(self.activation(x), tails)
+        x = self.upsample(self.activation(x), streams)
         for unit in self.units:
-            x = unit(x, tails)
+            x = unit(x, streams)
         return x

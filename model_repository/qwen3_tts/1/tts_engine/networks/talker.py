@@ -60,12 +60,15 @@ class Talker:
         scores = F.linear(hidden, self.head)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
-    def prefill(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, slot: int) -> Tensor:
-        """Read a whole prompt x (T, D) into `slot`, from position 0; returns its last hidden state (D,)."""
-        tokens = x.shape[0]
-        mask = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).tril()
-        view = cache.span(slice(slot, slot + 1), 0)
-        return self.stack.forward(x[None], rotary.span(0, tokens), view, mask)[0, -1]
+    def prefill(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, start: int) -> Tensor:
+        """Read inputs x (T, D) from position `start` on, into slot 0 of `cache`, which holds what precedes them.
+
+        Returns the last hidden state (D,).
+        """
+        end = start + x.shape[0]
+        mask = torch.ones(x.shape[0], end, dtype=torch.bool, device=x.device).tril(start)
+        view = cache.span(slice(0, 1), start)
+        return self.stack.forward(x[None], rotary.span(start, end), view, mask)[0, -1]
 
     def step(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, positions: Tensor, length: int) -> Tensor:
         """Read one input per row, x (B, D), at `positions` (B,); returns hidden states (B, D).

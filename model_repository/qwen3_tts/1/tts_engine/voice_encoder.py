@@ -1,0 +1,118 @@
+"""Encodes recordings into what a clone is made from, once each, on a thread of its own.
+
+The engine thread goes on stepping while this runs, so nobody who is speaking waits for somebody's new voice. What
+is made is kept, by content, within a bound of memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .audio import mel_spectrogram
+from .manifests import Reference
+from .networks.codec_decoder import CodecDecoder
+from .networks.codec_encoder import CodecEncoder
+from .networks.codec_state import CodecSnapshot
+from .networks.speaker_encoder import SpeakerEncoder
+
+_FRAMES_PER_CALL = 64
+
+
+@dataclass(frozen=True)
+class VoiceNetworks:
+    """The two encoders of a Base checkpoint, and the decoder that a clone goes on from."""
+
+    codec_encoder: CodecEncoder
+    speaker_encoder: SpeakerEncoder
+    codec_decoder: CodecDecoder
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedVoice:
+    """A recording as the talker and the codec need it.
+
+    key: of the recording's content and transcript. vector: (D,), the voice alone. codes: int64 (T, Q), and stream,
+    the codec's state after them, when there is a transcript to clone in context with.
+    """
+
+    key: str
+    vector: Tensor
+    codes: Tensor | None
+    stream: CodecSnapshot | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        in_context = self.stream.nbytes + self.codes.nbytes if self.stream and self.codes is not None else 0
+        return self.vector.nbytes + in_context
+
+
+class VoiceEncoder:
+    """Owns the encoding thread and the voices it has made. May be used by any thread."""
+
+    def __init__(self, networks: VoiceNetworks, device: torch.device, capacity: int) -> None:
+        """capacity: bytes of encoded voices to keep."""
+        self._networks, self._device, self._capacity = networks, device, capacity
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="tts-voices")
+        self._lock = threading.Lock()
+        self._voices: OrderedDict[str, Future[EncodedVoice]] = OrderedDict()
+
+    def encode(self, reference: Reference) -> Future[EncodedVoice]:
+        """The encoded voice of a recording: already there, or being made."""
+        with self._lock:
+            known = self._voices.get(reference.key)
+            if known is not None:
+                self._voices.move_to_end(reference.key)
+                return known
+            future = self._worker.submit(self._encode, reference)
+            self._voices[reference.key] = future
+        future.add_done_callback(lambda done: self._settle(reference.key, done))
+        return future
+
+    def close(self) -> None:
+        """Stop the thread; what is being made is finished first, what waits is cancelled."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def _settle(self, key: str, done: Future[EncodedVoice]) -> None:
+        """Keep what was made, and drop what has not been used for longest; a failure is not kept."""
+        with self._lock:
+            if done.cancelled() or done.exception() is not None:
+                self._voices.pop(key, None)
+                return
+            made = {k: f.result().nbytes for k, f in self._voices.items() if f.done() and not f.cancelled()}
+            for oldest in list(made)[:-1]:
+                if sum(made.values()) <= self._capacity:
+                    break
+                del made[oldest]
+                del self._voices[oldest]
+
+    @torch.inference_mode()
+    def _encode(self, reference: Reference) -> EncodedVoice:
+        """On the encoding thread, on a stream of its own."""
+        with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
+            samples = torch.from_numpy(reference.samples).to(self._device)
+            vector = self._networks.speaker_encoder.embed(mel_spectrogram(samples))
+            codes = stream = None
+            if reference.text is not None:
+                codes = self._networks.codec_encoder.encode(samples)
+                stream = self._play(codes)
+            if self._stream is not None:
+                self._stream.synchronize()
+        return EncodedVoice(reference.key, vector, codes, stream)
+
+    def _play(self, codes: Tensor) -> CodecSnapshot:
+        """The codec's state after it has played codes (T, Q), whose sound nobody hears."""
+        decoder = self._networks.codec_decoder
+        state = decoder.allocate(1, _FRAMES_PER_CALL)
+        here = torch.zeros(1, dtype=torch.int64, device=codes.device)
+        for part in codes.T[None].split(_FRAMES_PER_CALL, dim=2):
+            decoder.decode(part, state, here)
+        return state.take(0)
