@@ -72,7 +72,7 @@ class TritonPythonModel:
             )
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error
-        self._delivery = Delivery(self._engine.cancel, _Metrics(self._engine))
+        self._delivery = Delivery(self._engine.cancel, self._engine.fail, _Metrics(self._engine))
         self._engine.start()
         self._delivery.start()
 

@@ -26,6 +26,21 @@ class Section:
             raise CheckpointError(f"{self._path}.{key} has an unexpected value: {value!r}")
         return value
 
+    def size(self, key: str) -> int:
+        """The value of a required key that counts something."""
+        value: int = self.get(key)
+        if value < 1:
+            raise CheckpointError(f"{self._path}.{key} must be at least 1, got {value}")
+        return value
+
+    def ids(self, key: str) -> dict[str, int]:
+        """A required table of names and ids; names in lower case, null counts as empty."""
+        table = self.mapping(key)
+        for name, value in table.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise CheckpointError(f"{self._path}.{key}.{name} must be an id, got {value!r}")
+        return {name.lower(): value for name, value in table.items()}
+
     def get_or(self, key: str, default: Any) -> Any:
         """The value of a key that may be absent, of its default's type."""
         return self.get(key, type(default)) if key in self._values else default

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -86,9 +87,9 @@ class _Event:
 class Delivery:
     """Owns the delivery thread. `open` may be called by any thread."""
 
-    def __init__(self, cancel: Callable[[int], None], observer: Observer) -> None:
-        """cancel: how to tell the engine that a listener has gone."""
-        self._cancel, self._observer = cancel, observer
+    def __init__(self, cancel: Callable[[int], None], fail: Callable[[str], None], observer: Observer) -> None:
+        """cancel: how to tell the engine that a listener has gone. fail: and that nothing can be delivered any more."""
+        self._cancel, self._fail, self._observer = cancel, fail, observer
         self._events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
         self._live: dict[int, _Listener] = {}
         self._thread = threading.Thread(target=self._main, name="tts-delivery", daemon=True)
@@ -112,18 +113,36 @@ class Delivery:
         self._thread.join()
 
     def _main(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # the root of the thread: a silent server must not pass for a healthy one
+            log.exception("delivery has failed")
+            self._fail(f"delivery: {type(error).__name__}: {error}")
+
+    def _run(self) -> None:
         polled = time.monotonic()
-        while True:
+        batch: list[_Event | None] = []
+        while None not in batch:
             batch = self._next_events(polled + POLL_SECONDS)
             for listener, contents in _by_listener(batch):
-                self._serve(listener, contents)
+                self._guarded(listener, partial(self._serve, listener, contents))
             now = time.monotonic()
             if now >= polled + POLL_SECONDS:
-                self._poll()
+                for listener in list(self._live.values()):
+                    self._guarded(listener, partial(self._poll, listener))
+                self._observer.refresh()
                 polled = now
-            self._observer.refresh()
-            if None in batch:
-                return
+        self._observer.refresh()
+
+    def _guarded(self, listener: _Listener, work: Callable[[], None]) -> None:
+        """Do something with one stream; should that fail, its listener counts as gone, and the others do not suffer."""
+        try:
+            work()
+        except Exception:  # whatever one stream's transport raises
+            log.exception("a response stream is broken")
+            listener.ended = True
+            self._live.pop(id(listener), None)
+            self._cancel_once(listener)
 
     def _next_events(self, until: float) -> list[_Event | None]:
         """Everything queued; waits until `until` for the first when there are listeners, else for ever."""
@@ -146,12 +165,15 @@ class Delivery:
                 outcome = content
             else:
                 chunks.append(content)
+        if listener.ended:
+            self._cancel_once(listener)  # a broken stream, whose id had not come yet
+            return
         pcm = np.concatenate(chunks) if chunks else _NO_SOUND
         if outcome is not None:
             self._live.pop(id(listener), None)
             listener.ended = True
             listener.stream.finish(pcm, outcome)
-        elif not listener.ended:
+        else:
             self._live[id(listener)] = listener
             if chunks:
                 listener.stream.send(pcm)
@@ -159,13 +181,14 @@ class Delivery:
             listener.heard = True
             self._observer.first_audio(time.monotonic() - listener.opened)
 
-    def _poll(self) -> None:
-        for listener in self._live.values():
-            if listener.utterance_id is None or listener.cancel_sent:
-                continue
-            if listener.stream.is_cancelled():
-                listener.cancel_sent = True
-                self._cancel(listener.utterance_id)
+    def _poll(self, listener: _Listener) -> None:
+        if listener.utterance_id is not None and not listener.cancel_sent and listener.stream.is_cancelled():
+            self._cancel_once(listener)
+
+    def _cancel_once(self, listener: _Listener) -> None:
+        if listener.utterance_id is not None and not listener.cancel_sent:
+            listener.cancel_sent = True
+            self._cancel(listener.utterance_id)
 
 
 def _by_listener(

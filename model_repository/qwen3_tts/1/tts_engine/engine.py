@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 from .checkpoint import Checkpoint, load_networks
@@ -20,6 +19,7 @@ from .config import SAMPLE_RATE, EngineConfig
 from .devices import device_named, dtype_named
 from .errors import EngineFailed, Overloaded, TtsError
 from .generation import Generation, Statistics
+from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
 from .manifests import VoiceLibrary
 from .preparation import Preparation
@@ -30,24 +30,7 @@ from .voices import Voice, VoiceBook
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class _Cancel:
-    utterance_id: int
-
-
-@dataclass(frozen=True)
-class _VoiceReady:
-    utterance_id: int
-    voice: Future[EncodedVoice]
-
-
-@dataclass(frozen=True)
-class _Shutdown:
-    pass
-
-
-_Message = Utterance | _Cancel | Appended | _VoiceReady | _Shutdown
+_NOT_STARTED = "not started"
 
 
 class Engine:
@@ -66,11 +49,11 @@ class Engine:
         self._generation = Generation(config, self._preparation.prompts, runner, self._ended)
         self._live = LiveUtterances(self._preparation.live_text)
         self.statistics: Statistics = self._generation.statistics
-        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="tts-engine", daemon=True)
         self._admission = threading.Lock()
         self._unfinished = 0
-        self._failure: str | None = "not started"
+        self._failure: str | None = _NOT_STARTED
         self._placement: dict[str, object] = {}
         self.instance = secrets.token_hex(8)
 
@@ -87,16 +70,17 @@ class Engine:
         precision = dtype_named(dtype, place)
         files = Checkpoint.read(checkpoint)
         library = VoiceLibrary(voices)
-        library.check()
         networks = load_networks(files, place, precision)
         encoder = VoiceEncoder(networks.voices, place, config.voice_cache_bytes) if networks.voices else None
         book = VoiceBook(files.model, library, config.default_voice)
         engine = cls(files, config, book, Runner(networks, files.model, config, place, precision), encoder)
+        engine._preparation.check_voices(library)
         engine._placement = {"device": str(place), "dtype": str(precision).removeprefix("torch.")}
         return engine
 
     def start(self) -> None:
         """Start the engine thread; once."""
+        assert self._failure == _NOT_STARTED, "an engine starts once"
         self._failure = None
         self._thread.start()
 
@@ -106,6 +90,7 @@ class Engine:
         With text_complete false, `append` takes more text under the name `speak.utterance`. Raises InvalidRequest,
         Unsupported, UnknownVoice, Overloaded or EngineFailed, and then never calls `sink`.
         """
+        self._refuse_when_full()
         utterance, voice = self._preparation.prepare(speak, sink)
         self._admit()
         try:
@@ -118,7 +103,7 @@ class Engine:
         if first is not None:
             self._inbox.put(first)
         if encoding is not None:
-            encoding.add_done_callback(lambda done: self._inbox.put(_VoiceReady(utterance.id, done)))
+            encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance.id, done)))
         return utterance.id
 
     def append(self, name: str, text: str, *, complete: bool) -> bool:
@@ -134,11 +119,18 @@ class Engine:
 
     def cancel(self, utterance_id: int) -> None:
         """Ask for an utterance to end now; its sink's `end` tells when its slot is free. Unknown ids are ignored."""
-        self._inbox.put(_Cancel(utterance_id))
+        self._inbox.put(Cancel(utterance_id))
+
+    def fail(self, why: str) -> None:
+        """Stop serving, since sound can no longer be delivered: every utterance fails, and `describe` raises."""
+        self._inbox.put(Failure(why))
 
     def shutdown(self) -> None:
-        """End every utterance as cancelled and stop the threads; returns when they have stopped."""
-        self._inbox.put(_Shutdown())
+        """End every utterance as cancelled and stop the threads; returns when they have stopped.
+
+        Never call it from a sink: it would wait for its own thread.
+        """
+        self._inbox.put(Shutdown())
         if self._thread.is_alive():
             self._thread.join()
         if self._encoder is not None:
@@ -173,15 +165,19 @@ class Engine:
 
     def _admit(self) -> None:
         """Count an utterance in. Raises Overloaded and EngineFailed."""
-        capacity = self._config.slots + self._config.max_waiting
         with self._admission:
-            self._refuse_when_failed()
-            if self._unfinished >= capacity:
-                raise Overloaded(
-                    f"{self._unfinished} utterances are running or waiting; the limit is {capacity} "
-                    f"({self._config.slots} slots and {self._config.max_waiting} waiting)"
-                )
+            self._refuse_when_full()
             self._unfinished += 1
+
+    def _refuse_when_full(self) -> None:
+        """Raises Overloaded and EngineFailed."""
+        self._refuse_when_failed()
+        capacity = self._config.slots + self._config.max_waiting
+        if self._unfinished >= capacity:
+            raise Overloaded(
+                f"{self._unfinished} utterances are running or waiting; the limit is {capacity} "
+                f"({self._config.slots} slots and {self._config.max_waiting} waiting)"
+            )
 
     def _release(self) -> None:
         """Count an utterance out."""
@@ -226,21 +222,23 @@ class Engine:
             return True
         return False
 
-    def _act(self, message: _Message) -> bool:
+    def _act(self, message: Message) -> bool:
         """Act on a message; false when it is a shutdown."""
         if isinstance(message, Utterance):
             self._generation.enqueue(message)
-        elif isinstance(message, _Cancel):
+        elif isinstance(message, Cancel):
             self._generation.end(message.utterance_id, "cancelled")
         elif isinstance(message, Appended):
             self._generation.extend(message.utterance_id, message.ids, complete=message.complete)
-        elif isinstance(message, _VoiceReady):
+        elif isinstance(message, VoiceReady):
             self._take_voice(message)
+        elif isinstance(message, Failure):
+            raise EngineFailed(message.why)
         else:
             return False
         return True
 
-    def _take_voice(self, message: _VoiceReady) -> None:
+    def _take_voice(self, message: VoiceReady) -> None:
         utterance = self._generation.find(message.utterance_id)
         if utterance is None:
             return

@@ -5,6 +5,7 @@ Owns scheduler and runner, on the engine thread. Knows no messages and no other 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from .scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
+# Reading a prompt takes time in which those who speak already must wait.
+_NEWCOMERS_PER_STEP = 2
 _SILENT_FRAMES_TRIMMED = 4
 # A frame that never gets louder (-80 dBFS) is digital silence, however it was made.
 _SILENCE_PEAK = 3
@@ -29,7 +32,10 @@ _SILENCE_PEAK = 3
 
 @dataclass
 class Statistics:
-    """Counts since the engine was made, for metrics. Written by the engine thread, read by any."""
+    """For metrics: who is active and waiting now, and counts since the engine was made.
+
+    Written by the engine thread, read by any.
+    """
 
     active: int = 0
     waiting: int = 0
@@ -112,7 +118,8 @@ class Generation:
     def advance(self) -> None:
         """Let in who can come in, make one frame for all who can speak, and read ahead for one of them."""
         self._expire()
-        for utterance, slot in self._scheduler.admit():
+        newcomers = _NEWCOMERS_PER_STEP if self._scheduler.running else self._config.slots
+        for utterance, slot in itertools.islice(self._scheduler.admit(), newcomers):
             utterance.admitted = time.monotonic()
             self._enter(slot, utterance, self._read_next(utterance))
         self._publish()

@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 VOICE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
-_KEYS = frozenset(
-    ["name", "description", "language", "reference_audio", "reference_text", "speaker", "instruct", "source", "licence"]
-)
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,9 @@ class Reference:
         """Check and convert a recording, (N,) or (N, channels). Raises InvalidRequest."""
         ready = reference_samples(samples, sample_rate)
         words = (text or "").strip() or None
-        digest = hashlib.sha256(np.ascontiguousarray(ready).tobytes())
-        digest.update(b"\0" + (words or "").encode())
+        # The length keeps the sound and the words apart: without it, words could pass for the last samples.
+        digest = hashlib.sha256(b"%d\0" % len(ready) + np.ascontiguousarray(ready).tobytes())
+        digest.update((words or "").encode("utf-8", "surrogatepass"))
         return cls(ready, words, digest.hexdigest())
 
 
@@ -91,11 +89,12 @@ class VoiceLibrary:
         self._known: dict[str, VoiceFolder] = {}
 
     def names(self) -> list[str]:
-        """Ids of the folders there are now."""
+        """Ids of the folders there are now; hidden ones are no voices, so one can be made there and then renamed."""
         if self._folder is None:
             return []
         with os.scandir(self._folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            return sorted(name for name in folders if not name.startswith("."))
 
     def check(self) -> dict[str, VoiceFolder]:
         """Read every voice. Raises VoiceError for the first that cannot be used."""
@@ -159,7 +158,8 @@ def read_recording(path: Path) -> tuple[Samples, int]:
         with soundfile.SoundFile(path) as file:
             limit = int((MAX_REFERENCE_SECONDS + 1) * file.samplerate)
             return file.read(limit, dtype="float32", always_2d=True), file.samplerate
-    except (OSError, soundfile.LibsndfileError) as error:
+    # soundfile raises TypeError for formats without a header, which do not say what they hold.
+    except (OSError, TypeError, soundfile.LibsndfileError) as error:
         raise VoiceError(f"cannot read {path}: {error}") from error
 
 
@@ -169,6 +169,8 @@ def _read_reference(folder: Path, manifest: Manifest) -> Reference | None:
     path = folder / manifest.reference_audio
     if path.is_symlink():
         raise VoiceError(f"{path} is a link; a voice's recording must be a file in its folder")
+    if not path.is_file():
+        raise VoiceError(f"{path} is no file")
     samples, rate = read_recording(path)
     try:
         reference = Reference.of(samples, rate, manifest.reference_text)
@@ -185,6 +187,6 @@ def _stamp(folder: Path, manifest: Manifest) -> tuple[object, ...]:
     names = [MANIFEST, *([manifest.reference_audio] if manifest.reference_audio else [])]
     try:
         stats = [os.stat(folder / name) for name in names]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise VoiceError(f"cannot read voice {folder.name!r}: {error}") from error
     return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)

@@ -14,6 +14,9 @@ from .config import CODEBOOKS, SAMPLE_RATE
 from .config_reading import Section
 from .errors import CheckpointError
 
+RESERVED_IDS = 1_024
+"""The last ids of the talker's vocabulary stand for no code: they are control, language and speaker ids."""
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -37,16 +40,16 @@ class TransformerConfig:
         section.refuse_other_than("hidden_act", "silu")
         section.refuse_other_than("attention_bias", False)
         section.refuse_other_than("use_sliding_window", False)
-        heads, kv_heads = section.get("num_attention_heads"), section.get("num_key_value_heads")
+        heads, kv_heads = section.size("num_attention_heads"), section.size("num_key_value_heads")
         if heads % kv_heads:
             raise CheckpointError(f"{heads} attention heads cannot share {kv_heads} key/value heads evenly")
         return cls(
-            hidden=section.get("hidden_size"),
-            intermediate=section.get("intermediate_size"),
-            layers=section.get("num_hidden_layers"),
+            hidden=section.size("hidden_size"),
+            intermediate=section.size("intermediate_size"),
+            layers=section.size("num_hidden_layers"),
             heads=heads,
             kv_heads=kv_heads,
-            head_dim=section.get("head_dim"),
+            head_dim=section.size("head_dim"),
             eps=section.number("rms_norm_eps"),
             rope_theta=section.number("rope_theta"),
         )
@@ -136,36 +139,61 @@ class ModelConfig:
             if section.get("num_code_groups") != CODEBOOKS:
                 raise CheckpointError(f"num_code_groups must be {CODEBOOKS}, got {section.get('num_code_groups')}")
         _require_plain_rope(talker)
-        return cls(
+        predictor.refuse_other_than("rope_scaling", None)
+        config = cls(
             type=top.one_of("tts_model_type", "custom_voice", "voice_design", "base"),
             size=top.one_of("tts_model_size", "0b6", "1b7"),
             untrained_demo=bool(values.get("untrained_demo", False)),
             talker=TransformerConfig.read(talker),
             predictor=TransformerConfig.read(predictor),
-            vocab=talker.get("vocab_size"),
-            code_vocab=predictor.get("vocab_size"),
-            text_vocab=talker.get("text_vocab_size"),
-            text_hidden=talker.get("text_hidden_size"),
+            vocab=talker.size("vocab_size"),
+            code_vocab=predictor.size("vocab_size"),
+            text_vocab=talker.size("text_vocab_size"),
+            text_hidden=talker.size("text_hidden_size"),
             ids=SpecialIds.read(top, talker),
-            languages={name.lower(): int(i) for name, i in talker.mapping("codec_language_id").items()},
-            speakers={name.lower(): int(i) for name, i in talker.mapping("spk_id").items()},
+            languages=talker.ids("codec_language_id"),
+            speakers=talker.ids("spk_id"),
             dialects=_read_dialects(talker),
         )
+        config.check_ids()
+        return config
+
+    def check_ids(self) -> None:
+        """Check that every id lies where it belongs. Raises CheckpointError; a bad id would stop the engine later."""
+        if self.vocab - RESERVED_IDS != self.code_vocab:
+            raise CheckpointError(
+                f"the talker's vocabulary of {self.vocab} must be {RESERVED_IDS} above the {self.code_vocab} codes"
+            )
+        ids = vars(self.ids)
+        spoken = {name: value for name, value in ids.items() if name.startswith("tts_")}
+        reserved = {name: value for name, value in ids.items() if name not in spoken}
+        for table, low, high in (
+            (spoken, 0, self.text_vocab),
+            (reserved, self.code_vocab, self.vocab),
+            (self.languages, self.code_vocab, self.vocab),
+            (self.speakers, self.code_vocab, self.vocab),
+        ):
+            for name, value in table.items():
+                if not low <= value < high:
+                    raise CheckpointError(f"the id of {name!r} must be from {low} to {high - 1}, got {value}")
 
 
 def _read_dialects(talker: Section) -> dict[str, str]:
     """Which speakers speak a dialect; the table holds false for the others."""
-    dialects = {k.lower(): v for k, v in talker.mapping("spk_is_dialect").items() if isinstance(v, str)}
+    table = talker.mapping("spk_is_dialect")
+    dialects = {speaker.lower(): name.lower() for speaker, name in table.items() if isinstance(name, str)}
+    languages = talker.ids("codec_language_id")
     for speaker, dialect in dialects.items():
-        if dialect not in talker.mapping("codec_language_id"):
+        if dialect not in languages:
             raise CheckpointError(f"speaker {speaker!r} speaks {dialect!r}, which codec_language_id does not list")
     return dialects
 
 
 def _require_plain_rope(talker: Section) -> None:
     """All three position tracks of the talker are equal, so only the default rope type reduces to plain RoPE."""
-    scaling = talker.mapping("rope_scaling")
-    Section(scaling, "config.json.talker_config.rope_scaling").refuse_other_than("rope_type", "default")
+    scaling = Section(talker.mapping("rope_scaling"), "config.json.talker_config.rope_scaling")
+    for key in ("rope_type", "type"):
+        scaling.refuse_other_than(key, "default")
 
 
 @dataclass(frozen=True)

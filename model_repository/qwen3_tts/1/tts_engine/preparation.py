@@ -10,13 +10,16 @@ from collections import deque
 
 from .checkpoint import Checkpoint
 from .config import EngineConfig
-from .errors import InvalidRequest
+from .errors import InvalidRequest, VoiceError
 from .live_text import LiveText
+from .manifests import VoiceLibrary
 from .prompt import Placement, PromptBuilder, limited
 from .request import Script, Sink, Speak, Utterance
 from .segmentation import Segmenter
 from .text import TextTokenizer
 from .voices import Voice, VoiceBook
+
+_CHARACTERS_PER_TOKEN = 16
 
 
 class Preparation:
@@ -47,7 +50,7 @@ class Preparation:
         instruct = voice.instruct if speak.instruct is None else speak.instruct
         placement = self._placement(speak)
         template = self.prompts.template(voice, language=language, instruct=instruct, placement=placement)
-        ignored = ["instruct"] if instruct and not self.prompts.serves_instruct else []
+        ignored = ["instruct"] if speak.instruct and not self.prompts.serves_instruct else []
         utterance = Utterance(
             id=next(self._ids),
             template=template,
@@ -59,6 +62,15 @@ class Preparation:
             description={"seed": sampling.seed, "voice": voice.id, "language": language, "ignored": ignored},
         )
         return utterance, voice
+
+    def check_voices(self, library: VoiceLibrary) -> None:
+        """Read every voice there is, to complain at once of what could not be used. Raises VoiceError."""
+        for folder in library.check().values():
+            manifest = folder.manifest
+            try:
+                self.prompts.language(manifest.language, Voice(id=manifest.id))
+            except InvalidRequest as error:
+                raise VoiceError(f"voice {manifest.id!r}: {error}") from error
 
     def live_text(self) -> LiveText:
         """A tokenizer for one text that is being written."""
@@ -87,8 +99,15 @@ class Preparation:
         return choices[speak.text_placement]
 
     def _script(self, text: str, language: str) -> Script:
+        self._refuse_huge(text)
         limited(self._tokenizer.encode_user(text, "text"), self._config.max_text_tokens, "text")
         return Script(segments=deque(self._segmenter.cut(text, language)))
+
+    def _refuse_huge(self, text: str) -> None:
+        """No text of that many characters has few enough tokens, and counting them would hold others up."""
+        limit = _CHARACTERS_PER_TOKEN * self._config.max_text_tokens
+        if len(text) > limit:
+            raise InvalidRequest(f"text has {len(text)} characters; the limit is {limit}")
 
     def _frame_cap(self, asked: int | None) -> int:
         limit = self._config.max_total_frames

@@ -151,7 +151,7 @@ class PromptBuilder:
         if template.placement == "prefill":
             positions = [(token, ids.codec_pad) for token in text] + [(ids.tts_pad, code) for code in codec]
             return _prompt(opening, positions, len(opening) + spoken, (), complete=True)
-        shared = min(spoken, len(codec))
+        shared = min(spoken, len(codec) - 1)  # at least one position must be left to read for each utterance
         trailing = tuple(text[len(codec) :])
         text += [ids.tts_pad] * (len(codec) - len(text))
         positions = list(zip(text, codec, strict=False))

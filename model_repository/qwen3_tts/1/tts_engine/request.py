@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,11 @@ import numpy.typing as npt
 from .errors import InvalidRequest, TtsError
 from .model_config import SamplingDefaults
 from .prompt import Template
-from .sampling import Sampling
+from .sampling_values import Sampling
 from .segmentation import Segment
-from .voice_encoder import EncodedVoice
+
+if TYPE_CHECKING:
+    from .voice_encoder import EncodedVoice
 
 Reason = Literal["complete", "max_length", "cancelled", "text_timeout", "failed"]
 
@@ -45,6 +47,7 @@ _RUNAWAY_FRAMES_PER_TOKEN = 12
 class Speak:
     """A request to speak `text`. The fields are the inputs of config.pbtxt; None is the default.
 
+    instruct: empty for none, also where the voice brings one of its own.
     temperature: 0 is greedy, for the code predictor too unless predictor_temperature is given.
     seed: same seed and request, same codes. max_frames: a cap, in frames of 80 ms.
     text_placement: `prefill` reads the whole text before the first frame, `stream` one token per frame.
@@ -137,7 +140,7 @@ class Script:
     complete: bool = True
 
 
-@dataclass
+@dataclass(eq=False)
 class Utterance:
     """A request on its way through the engine. Only the engine thread changes it once it is submitted.
 

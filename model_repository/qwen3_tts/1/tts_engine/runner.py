@@ -23,7 +23,8 @@ from .model_config import ModelConfig, TransformerConfig
 from .networks.layers import rotary_table
 from .prefix_cache import Prefix, PrefixCache
 from .prompt import REFERENCE, VOICE, Prompt
-from .sampling import Sampling, SamplingRows, uniforms
+from .sampling import SamplingRows, uniforms
+from .sampling_values import Sampling
 from .voice_encoder import EncodedVoice
 
 # Attention reads cached positions in whole blocks, so that the shapes of a step change rarely.

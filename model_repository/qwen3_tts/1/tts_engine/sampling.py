@@ -8,34 +8,19 @@ the same on every device and whatever shares the batch; the choice is the invers
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .config import CODEBOOKS
-from .model_config import ModelConfig
+from .model_config import RESERVED_IDS, ModelConfig
+from .sampling_values import Sampling
 
 MIN_FRAMES = 2
-_SUPPRESSED_IDS = 1_024
 _ROUNDS = 10
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How one utterance's codes are chosen; temperature 0 is greedy, top_k 0 and top_p 1 leave all codes in."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    repetition_penalty: float
-    predictor_temperature: float
-    predictor_top_k: int
-    predictor_top_p: float
-    seed: int
 
 
 Rules = tuple[Tensor, Tensor, Tensor]
@@ -59,7 +44,7 @@ class SamplingRows:
         self.seen = torch.zeros(slots + 1, config.vocab, dtype=torch.bool, device=device)
         self._eos = config.ids.codec_eos
         ids = torch.arange(config.vocab, device=device)
-        self._suppressed = (ids >= config.vocab - _SUPPRESSED_IDS) & (ids != self._eos)
+        self._suppressed = (ids >= config.vocab - RESERVED_IDS) & (ids != self._eos)
 
     def admit(self, slot: int, sampling: Sampling) -> None:
         """Give `slot` the values of a new utterance that has used no code yet."""
@@ -121,7 +106,7 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     mass = ordered.masked_fill(~keep, -math.inf).softmax(-1)
     place = (_cumulative_before(mass) <= uniforms[:, None]).sum(-1) - 1
     # Rounding may leave the whole mass a hair below the number drawn; ids without mass are never chosen.
-    place = torch.minimum(place.clamp(min=0), (mass > 0).sum(-1) - 1)
+    place = torch.minimum(place, (mass > 0).sum(-1) - 1).clamp(min=0)
     return ids.gather(1, torch.where(greedy, 0, place)[:, None])[:, 0]
 
 

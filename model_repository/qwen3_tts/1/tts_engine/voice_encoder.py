@@ -98,7 +98,7 @@ class VoiceEncoder:
     def _encode(self, reference: Reference) -> EncodedVoice:
         """On the encoding thread, on a stream of its own."""
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
-            samples = torch.from_numpy(reference.samples).to(self._device)
+            samples = torch.from_numpy(reference.samples).to(self._networks.codec_encoder.codebooks)
             vector = self._networks.speaker_encoder.embed(mel_spectrogram(samples))
             codes = stream = None
             if reference.text is not None:

@@ -59,7 +59,7 @@ class VoiceBook:
         if folder is not None and self._can_make(folder.manifest):
             return self._make(folder)
         speaker = name.lower()
-        if folder is None and speaker in self._config.speakers:
+        if speaker in self._config.speakers:
             return self._speaker_voice(speaker, speaker, None)
         raise self._unknown(name)
 
@@ -110,6 +110,7 @@ class VoiceBook:
             language=manifest.language if manifest else None,
             speaker_id=self._config.speakers[speaker],
             dialect=self._config.dialects.get(speaker),
+            instruct=manifest.instruct if manifest else None,
         )
 
     def _unknown(self, name: str) -> UnknownVoice:

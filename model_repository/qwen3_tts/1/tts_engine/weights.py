@@ -89,10 +89,11 @@ def _weight_files(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder} has neither model.safetensors nor model.safetensors.index.json")
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{index} is not a safetensors index: {error}") from error
-    if any(Path(shard).name != shard for shard in shards):
-        raise CheckpointError(f"{index} names a shard outside its folder")
+        outside = [shard for shard in shards if Path(shard).name != shard]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
+    if outside:
+        raise CheckpointError(f"{index} names a shard outside its folder: {outside[0]!r}")
     return [folder / shard for shard in shards]
 
 

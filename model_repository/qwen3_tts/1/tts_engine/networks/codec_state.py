@@ -42,8 +42,12 @@ class CodecState:
     reach: int
 
     def reset(self, slot: int) -> None:
-        """Make `slot` the beginning of a new stream. Old ring entries need no clearing: no frame may look at them."""
+        """Make `slot` the beginning of a new stream.
+
+        No frame may look at old ring entries, but a weight of 0 would not rid their values of NaN.
+        """
         self.frames[slot] = 0
+        self.values[:, slot] = 0
         for tail in self.tails:
             tail[slot] = 0
 
