@@ -36,6 +36,7 @@ INPUTS = {
     "seed": "TYPE_UINT64",
     "max_frames": "TYPE_INT32",
     "text_placement": "TYPE_STRING",
+    "trim_leading_silence": "TYPE_BOOL",
     "utterance": "TYPE_STRING",
     "text_complete": "TYPE_BOOL",
     "describe": "TYPE_BOOL",

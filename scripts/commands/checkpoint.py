@@ -14,7 +14,7 @@ from pathlib import Path
 from commands import CommandFailed
 from commands.hub import HubUnreachable, download, is_hub_id
 
-DEFAULT_HUB_ID = "Qwen/Qwen3-TTS-12Hz-0.6B-CustomVoice"
+DEFAULT_HUB_ID = "Qwen/Qwen3-TTS-12Hz-0.6B-Base"
 DEMO = "demo"
 REQUIRED = ("config.json", "vocab.json", "merges.txt", "speech_tokenizer/config.json")
 WEIGHTS = ("model.safetensors", "speech_tokenizer/model.safetensors")

@@ -32,6 +32,7 @@ from tts_engine import (
     Outcome,
     Speak,
     TtsError,
+    manifests,
 )
 
 VOICES = Path(__file__).resolve().parents[2] / "voices"
@@ -42,7 +43,7 @@ _TEXTS = frozenset(
     ("text", "voice", "language", "instruct", "reference_text", "text_placement", "utterance", _REFERENCE)
 )
 _WHOLE_NUMBERS = frozenset(("reference_sample_rate", "top_k", "predictor_top_k", "seed", "max_frames"))
-_FLAGS = frozenset(("text_complete",))
+_FLAGS = frozenset(("text_complete", "trim_leading_silence"))
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,20 @@ class Renderer:
     def _window(self, requests: Path) -> Iterator[_Line]:
         """All lines in order, each after enough later ones have been submitted to keep the engine busy."""
         pending: deque[_Line] = deque()
-        with requests.open(encoding="utf-8") as file:
-            for number, text in enumerate(file, start=1):
-                if text.strip():
-                    pending.append(self._submit(number, text, requests.parent))
+        with requests.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    pending.append(self._submit(number, line, requests.parent))
                 if len(pending) >= self._outstanding:
                     yield pending.popleft()
         yield from pending
 
-    def _submit(self, number: int, text: str, folder: Path) -> _Line:
+    def _submit(self, number: int, line: bytes, folder: Path) -> _Line:
         name, collector = f"line{number}", Collector()
         try:
-            values = _parse(text)
+            values = _parse(line)
             name = self._claim(values.pop("id", name))
+            _check(values)
             self._engine.submit(_speak(values, folder), collector)
         except TtsError as error:
             return _Line(name, error)
@@ -143,26 +145,29 @@ class Renderer:
         return result
 
 
-def _parse(text: str) -> dict[str, Any]:
-    """One line as a dict of contract inputs of the right JSON types.
-
-    Raises InvalidRequest naming what is wrong.
-    """
+def _parse(line: bytes) -> dict[str, Any]:
+    """One line as a JSON object. Raises InvalidRequest naming what is wrong."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
+        values = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"not JSON: {error}") from error
     if not isinstance(values, dict):
         raise InvalidRequest(f"a line must be a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Check that these are contract inputs of the right JSON types. Raises InvalidRequest naming what is wrong."""
     known = {field.name for field in fields(Speak)}
     for key, value in values.items():
-        if key != "id" and key not in known:
+        if key not in known:
             raise InvalidRequest(f"unknown key {key!r}; known: id, {', '.join(sorted(known))}")
-        if key != "id" and value is not None and not _fits(key, value):
+        if value is not None and not _fits(key, value):
             raise InvalidRequest(f"{key} has a value of the wrong type: {value!r}")
     if not isinstance(values.get("text"), str):
         raise InvalidRequest("text is missing")
-    return values
+    if values.get("text_complete") is False:
+        raise InvalidRequest("text_complete is false, but a file of requests has nobody to write more text")
 
 
 def _fits(key: str, value: object) -> bool:
@@ -178,12 +183,13 @@ def _fits(key: str, value: object) -> bool:
 def _speak(values: dict[str, Any], folder: Path) -> Speak:
     """The request of a parsed line; a reference is a path, relative to the file of requests."""
     if values.get(_REFERENCE) is not None:
-        path = folder / values[_REFERENCE]
         try:
-            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise InvalidRequest(f"cannot read {_REFERENCE} {path}: {error}") from error
-        values = {**values, _REFERENCE: samples.mean(axis=1), "reference_sample_rate": rate}
+            samples, rate = manifests.read_recording(folder / values[_REFERENCE])
+        except LoadError as error:
+            raise InvalidRequest(f"{_REFERENCE}: {error}") from error
+        values = {**values, _REFERENCE: samples, "reference_sample_rate": rate}
+    if values.get("trim_leading_silence") is None:
+        values["trim_leading_silence"] = False  # what is rendered is compared and measured, not waited for
     return Speak(**values)
 
 
@@ -206,12 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not options.requests.is_file():
             raise LoadError(f"the file {options.requests} does not exist")
+        options.out.mkdir(parents=True, exist_ok=True)
         config = EngineConfig(slots=options.batch, max_waiting=options.batch)
         engine = Engine.load(options.model, config, options.voices, device=options.device, dtype=options.dtype)
-    except LoadError as error:
+    except (LoadError, OSError) as error:
         print(f"render: {error}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
     engine.start()
     try:
         renderer = Renderer(engine, options.out, keep_codes=options.codes, outstanding=2 * options.batch)

@@ -40,6 +40,18 @@ def rendered(demo: Demo, tmp_path: Path, out: Path) -> Render:
     return run
 
 
+@pytest.fixture
+def recording(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a recording beside the file of requests."""
+
+    def write(name: str) -> Path:
+        samples = np.random.default_rng(0).uniform(-0.4, 0.4, (33_075, 2))
+        soundfile.write(tmp_path / name, samples, 22_050, subtype="PCM_16")
+        return tmp_path / name
+
+    return write
+
+
 def request(name: str, **values: Any) -> dict[str, Any]:
     return {"id": name, "text": "Hi", "temperature": 0, "max_frames": 4, **values}
 
@@ -61,7 +73,10 @@ def test_good_lines_become_sound_and_codes_and_results_in_their_order(rendered: 
             assert sound.getnframes() == frames * 1920
 
 
-def test_a_bad_line_is_reported_in_its_place_and_stops_no_other(rendered: Render, out: Path) -> None:
+def test_a_bad_line_is_reported_in_its_place_and_stops_no_other(
+    rendered: Render, recording: Callable[[str], Path], out: Path
+) -> None:
+    recording("there.wav")
     bad: list[tuple[Any, str]] = [
         ("not json", "not JSON"),
         ("[1]", "must be a JSON object, got list"),
@@ -76,8 +91,9 @@ def test_a_bad_line_is_reported_in_its_place_and_stops_no_other(rendered: Render
         (request("flag", seed=True), "seed has a value of the wrong type"),
         (request("stranger", voice="nobody"), "voice 'nobody' is not known"),
         (request("tongue", language="klingon"), "language 'klingon' is not one of"),
-        (request("clone", reference_audio="missing.wav"), "cannot read reference_audio"),
-        (request("live", utterance="x"), "not served"),
+        (request("clone", reference_audio="missing.wav"), "reference_audio: cannot read"),
+        (request("cloned", reference_audio="there.wav"), "reference_audio needs a Base checkpoint"),
+        (request("unheard", reference_text="Words"), "reference_text was given without reference_audio"),
     ]
     lines: list[Any] = [request("first")]
     for line, _ in bad:
@@ -137,7 +153,11 @@ def test_the_seed_that_was_used_is_told(rendered: Render) -> None:
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [(("--batch", "0"), "slots must be at least 1"), (("--dtype", "int8"), "dtype"), (("--device", "tpu"), "device")],
+    [
+        (("--batch", "0"), "slots must be above 0, got 0"),
+        (("--dtype", "int8"), "dtype"),
+        (("--device", "tpu"), "device"),
+    ],
 )
 def test_what_cannot_start_says_why_in_one_line(
     demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], complaint: str
@@ -165,3 +185,55 @@ def test_a_missing_file_and_a_missing_checkpoint_are_named(
 
 def test_an_empty_file_is_rendered_to_nothing(rendered: Render) -> None:
     assert rendered() == (0, [])
+
+
+def test_a_recording_beside_the_requests_is_cloned(
+    rendered: Render, recording: Callable[[str], Path], demo: Demo, out: Path
+) -> None:
+    recording("voice.wav")
+    reference = {"reference_audio": "voice.wav"}
+    code, results = rendered(
+        request("by-sound", **reference),
+        request("in-context", **reference, reference_text="Good evening."),
+        model=demo(model_type="base"),
+    )
+    assert code == 0
+    assert [result["voice"] for result in results] == ["(reference)"] * 2
+    assert (out / "in-context.wav").is_file()
+
+
+def test_silence_at_the_start_may_be_kept(rendered: Render, out: Path) -> None:
+    code, results = rendered(request("kept", trim_leading_silence=False), request("odd", trim_leading_silence=1))
+    assert code == 1
+    assert results[0]["samples"] == results[0]["frames"] * 1920
+    assert "trim_leading_silence has a value of the wrong type: 1" in results[1]["error"]
+
+
+def test_a_line_that_is_not_utf_8_is_reported_in_its_place(demo: Demo, tmp_path: Path, out: Path) -> None:
+    requests = tmp_path / "requests.jsonl"
+    good = json.dumps({"text": "Hi", "max_frames": 1}).encode()
+    requests.write_bytes(good + b"\n\xff\n" + good + b"\n")
+    assert render.main([str(requests), "--model", str(demo()), "--out", str(out), "--device", "cpu"]) == 1
+    results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert ["error" in result for result in results] == [False, True, False]
+
+
+def test_a_bad_line_is_reported_under_its_own_id(rendered: Render) -> None:
+    _, results = rendered(request("mine", tempo=2), {"id": "silent"}, request("twice"), request("twice", tempo=2))
+    assert [result["id"] for result in results] == ["mine", "silent", "twice", "line4"]
+
+
+def test_results_cannot_be_written_into_a_file(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests, taken = tmp_path / "requests.jsonl", tmp_path / "taken"
+    requests.write_text("")
+    taken.write_text("")
+    assert render.main([str(requests), "--model", str(demo()), "--out", str(taken), "--device", "cpu"]) == 2
+    assert "taken" in capsys.readouterr().err
+
+
+def test_a_line_that_would_wait_for_more_text_is_refused(rendered: Render) -> None:
+    code, results = rendered(request("live", utterance="x", text_complete=False), request("after"))
+    assert code == 1
+    assert results[0]["reason"] == "failed"
+    assert "text_complete" in results[0]["error"]
+    assert "error" not in results[1]

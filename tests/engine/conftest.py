@@ -9,13 +9,15 @@ import torch
 
 from tests.conftest import REPOSITORY, Demo
 from tests.engine.fakes import ScriptedRunner
+from tests.engine.prompt_kit import Kit
 from tts_engine import Engine, EngineConfig
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.runner import Runner
-from tts_engine.voices import VoiceBook, read_manifests
+from tts_engine.voice_library import VoiceLibrary
+from tts_engine.voices import VoiceBook
 
 VOICES = REPOSITORY / "voices"
-SMALL = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=32, max_frames=220)
+SMALL = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=100, max_frames=220)
 
 LoadEngine = Callable[..., Engine]
 
@@ -33,6 +35,18 @@ def _one_thread() -> Iterator[None]:
 def checkpoint(demo: Demo) -> Checkpoint:
     """A tiny custom_voice checkpoint without its weights."""
     return Checkpoint.read(demo())
+
+
+@pytest.fixture(scope="session")
+def kit(demo: Demo) -> Callable[..., Kit]:
+    """Prompt builders, made once each: kit(size, model_type)."""
+    made: dict[tuple[str, str], Kit] = {}
+
+    def make(size: str = "0b6", model_type: str = "custom_voice") -> Kit:
+        key = (size, model_type)
+        return made.setdefault(key, Kit(demo(size=size, model_type=model_type)))
+
+    return make
 
 
 @pytest.fixture
@@ -64,8 +78,8 @@ def engine_with(checkpoint: Checkpoint) -> Iterator[Callable[[Runner, EngineConf
     scripted: list[ScriptedRunner] = []
 
     def make(runner: Runner, config: EngineConfig = SMALL) -> Engine:
-        book = VoiceBook(checkpoint.model, read_manifests(VOICES), config.default_voice)
-        engine = Engine(checkpoint, config, book, runner)
+        book = VoiceBook(checkpoint.model, VoiceLibrary(VOICES), config.default_voice)
+        engine = Engine(checkpoint, config, book, runner, encoder=None)
         engine.start()
         engines.append(engine)
         scripted.extend([runner] if isinstance(runner, ScriptedRunner) else [])

@@ -4,19 +4,24 @@ They decide nothing themselves; a test tells them when to act and reads what the
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from tests.engine.reference import empty_cache
 from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome
+from tts_engine.model_config import TransformerConfig
 from tts_engine.prompt import Prompt
-from tts_engine.runner import Frame, Runner
-from tts_engine.sampling import Sampling
+from tts_engine.runner import Frame, Prefilled, Runner
+from tts_engine.sampling_values import Sampling
+from tts_engine.voice_encoder import EncodedVoice
 
 PATIENCE_S = 20.0
+LOUD = 1_000
 
 
 class Listener:
@@ -66,22 +71,39 @@ class Listener:
 class _Row:
     seed: int
     prompt_length: int
+    text: int
+    complete: bool
     frames: int = 0
+
+    @property
+    def length(self) -> int:
+        return self.prompt_length + self.frames
 
 
 class ScriptedRunner(Runner):
-    """Makes frames whose codes say (seed, number of the frame); an utterance ends after `seed` frames.
+    """Makes frames whose codes say (seed, number of the frame); a generation ends after `seed` frames.
 
-    Stepwise: each frame waits for a `step`, until `run_freely`.
+    It holds the engine to what a runner is promised: lengths, text laid out without a gap, no frame without its text.
+    Stepwise: each frame waits for a `step`, until `run_freely`. The first `silent` frames of a generation are silent.
     """
 
-    def __init__(self, *, stepwise: bool = False, fail_at_frame: int | None = None, fail_to_move: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        stepwise: bool = False,
+        silent: int = 0,
+        fail_at_frame: int | None = None,
+        fail_to_move: bool = False,
+    ) -> None:
         self.rows: dict[int, _Row] = {}
         self.made = 0
+        self.prompts: list[Prompt] = []
         self.moves: list[tuple[int, int]] = []
+        self.held: list[tuple[int, ...]] = []
         self._asked = threading.Semaphore(0)
         self._permits = threading.Semaphore(0)
         self._free = not stepwise
+        self._silent = silent
         self._fail_at_frame, self._fail_to_move = fail_at_frame, fail_to_move
 
     def wait_for_engine(self) -> None:
@@ -98,10 +120,30 @@ class ScriptedRunner(Runner):
         self._free = True
         self._permits.release()
 
-    def prefill(self, slot: int, prompt: Prompt, sampling: Sampling) -> None:
-        self.rows[slot] = _Row(sampling.seed, len(prompt.text_ids))
+    def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
+        self.prompts.append(prompt)
+        trailing = len(prompt.trailing_ids) + (1 if prompt.complete else 0)
+        return Prefilled(
+            cache=empty_cache(_NO_NETWORK, 1, 1, torch.float32),
+            length=len(prompt.text_ids),
+            hidden=torch.zeros(1),
+            trailing=torch.zeros(trailing, 1),
+            text=len(prompt.trailing_ids),
+            voice=voice,
+        )
 
-    def frame(self, rows: int, longest: int) -> Frame:
+    def enter(self, slot: int, prefilled: Prefilled, sampling: Sampling) -> None:
+        complete = len(prefilled.trailing) > prefilled.text
+        self.rows[slot] = _Row(sampling.seed, prefilled.length, prefilled.text, complete)
+
+    def extend(self, slot: int, count: int, ids: Sequence[int], *, complete: bool) -> None:
+        row = self.rows[slot]
+        assert not row.complete, "text after the end of the text"
+        assert count == row.text, "text must be laid out without a gap"
+        row.text += len(ids)
+        row.complete = complete
+
+    def frame(self, rows: int, longest: int, held: Collection[int]) -> Frame:
         self._asked.release()
         if not self._free:
             assert self._permits.acquire(timeout=PATIENCE_S), "no permit came"
@@ -109,21 +151,33 @@ class ScriptedRunner(Runner):
         if self.made == self._fail_at_frame:
             raise RuntimeError("the device is gone")
         running = [self.rows[slot] for slot in range(rows)]
-        assert longest == max(row.prompt_length + row.frames for row in running)
+        assert longest == max(row.length for row in running)
+        assert set(held) < set(range(rows)), "somebody must speak"
+        self.held.append(tuple(sorted(held)))
         codes = np.zeros((rows, CODEBOOKS), dtype=np.int64)
         codes[:, 0], codes[:, 1] = [row.seed for row in running], [row.frames for row in running]
         ended = np.array([row.frames >= row.seed for row in running])
-        for row in running:
-            row.frames += 1
-        return Frame(codes, np.zeros((rows, SAMPLES_PER_FRAME), dtype=np.int16), ended)
+        pcm = np.full((rows, SAMPLES_PER_FRAME), LOUD, dtype=np.int16)
+        pcm[[row.frames < self._silent for row in running]] = 0
+        for slot, row in enumerate(running):
+            if slot not in held:
+                assert row.complete or row.frames < row.text, "a frame needs its text"
+                row.frames += 1
+        return Frame(codes, pcm, ended)
 
-    def move(self, source: int, target: int, length: int) -> None:
+    def move(self, source: int, target: int, length: int, trailing: int) -> None:
         if self._fail_to_move:
             raise RuntimeError("the copy failed")
         row = self.rows.pop(source)
-        assert length == row.prompt_length + row.frames, "a move must copy all positions in use"
+        assert length == row.length, "a move must copy all positions in use"
+        assert trailing == row.text, "a move must copy all text that is laid out"
         self.rows[target] = row
         self.moves.append((source, target))
+
+
+_NO_NETWORK = TransformerConfig(
+    hidden=1, intermediate=1, layers=1, heads=1, kv_heads=1, head_dim=1, eps=1.0, rope_theta=1.0
+)
 
 
 class FakeStream:
@@ -162,6 +216,21 @@ class FakeStream:
     def _note(self, call: str) -> None:
         # Kept rather than raised: an error here would end the thread under test, not the test.
         self.log.append(f"{call} after finish" if self.finished.is_set() else call)
+
+
+class BrokenStream(FakeStream):
+    """A stream whose transport raises in one of its calls: `send`, `finish` or `poll`."""
+
+    def __init__(self, broken_call: str) -> None:
+        super().__init__()
+        self._broken_call = broken_call
+        self.broke = threading.Event()
+
+    def _note(self, call: str) -> None:
+        super()._note(call)
+        if call == self._broken_call:
+            self.broke.set()
+            raise ConnectionError("the stream is closed")
 
 
 class FakeObserver:

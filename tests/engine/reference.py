@@ -16,8 +16,9 @@ from tts_engine.config import CODEBOOKS
 from tts_engine.kv_cache import KeyValueCache
 from tts_engine.model_config import TransformerConfig
 from tts_engine.networks.layers import DecoderStack, rotary_table
-from tts_engine.prompt import NOTHING, Prompt
-from tts_engine.sampling import Sampling
+from tts_engine.prompt import NOTHING, REFERENCE, VOICE, Prompt
+from tts_engine.sampling_values import Sampling
+from tts_engine.voice_encoder import EncodedVoice
 
 
 def philox_in_whole_numbers(counter: tuple[int, ...], key: tuple[int, int]) -> tuple[int, ...]:
@@ -73,6 +74,7 @@ class Speaker:
     networks: Networks
     prompt: Prompt
     sampling: Sampling
+    voice: EncodedVoice | None = None
     said: list[list[int]] = field(default_factory=list)
 
     @torch.inference_mode()
@@ -89,14 +91,20 @@ class Speaker:
         return np.array(self.said, dtype=np.int64).reshape(-1, CODEBOOKS)
 
     def _prompt_inputs(self) -> Tensor:
-        rows = []
+        rows, recorded = [], iter(() if self.voice is None or self.voice.codes is None else self.voice.codes.tolist())
         for text, codec in zip(self.prompt.text_ids, self.prompt.codec_ids, strict=True):
             row = torch.zeros(self.checkpoint.model.talker.hidden, dtype=torch.float64)
             if text != NOTHING:
                 row = row + self._text(text)
-            if codec != NOTHING:
+            if codec == VOICE:
+                assert self.voice is not None
+                row = row + self.voice.vector
+            elif codec == REFERENCE:
+                row = row + self._codes(next(recorded))
+            elif codec != NOTHING:
                 row = row + self.networks.talker.codec_embedding[codec]
             rows.append(row)
+        assert next(recorded, None) is None, "the whole recording is read"
         return torch.stack(rows)
 
     def _text(self, token: int) -> Tensor:
@@ -106,7 +114,10 @@ class Speaker:
         codes, frame = self.said[-1], len(self.said) - 1
         trailing = self.prompt.trailing_ids
         total = self._text(trailing[frame] if frame < len(trailing) else self.checkpoint.model.ids.tts_pad)
-        total = total + self.networks.talker.codec_embedding[codes[0]]
+        return total + self._codes(codes)
+
+    def _codes(self, codes: list[int]) -> Tensor:
+        total = self.networks.talker.codec_embedding[codes[0]]
         for book in range(1, CODEBOOKS):
             total = total + self.networks.predictor.embeddings[book - 1, codes[book]]
         return total

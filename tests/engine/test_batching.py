@@ -12,8 +12,8 @@ from tests.engine.conftest import LoadEngine
 from tests.engine.fakes import PATIENCE_S, Listener
 from tts_engine import Engine, EngineConfig, Speak
 
-TOGETHER = EngineConfig(slots=5, max_waiting=16, max_text_tokens=160, max_instruct_tokens=32, max_frames=60)
-ALONE = EngineConfig(slots=1, max_waiting=16, max_text_tokens=160, max_instruct_tokens=32, max_frames=60)
+TOGETHER = EngineConfig(slots=5, max_waiting=16, max_text_tokens=160, max_instruct_tokens=100, max_frames=60)
+ALONE = EngineConfig(slots=1, max_waiting=16, max_text_tokens=160, max_instruct_tokens=100, max_frames=60)
 
 TEXTS = ("Hi.", "Good morning!", "你好，世界。", "One, two, three, four, five.", "A", "Where are you now? " * 6)
 VOICES = (None, "makima", "ryan", "dylan", "eric", "Serena", "sohee")

@@ -47,6 +47,19 @@ def talker_parts(loaded: Loaded, slots: int) -> tuple[KeyValueCache, Rotary]:
     return cache, rotary_table(128, config.head_dim, config.rope_theta, CPU, dtype)
 
 
+def prefilled(loaded: Loaded, prompt: Tensor, rotary: Rotary, split: int = 0) -> tuple[KeyValueCache, Tensor]:
+    """A prompt (T, D) read into a cache of its own, its beginning before the rest; and its last hidden state."""
+    checkpoint, networks, dtype = loaded
+    cache = cache_for(checkpoint.model.talker, 1, len(prompt), dtype)
+    if split:
+        networks.talker.prefill(prompt[:split], rotary, cache, 0)
+    return cache, networks.talker.prefill(prompt[split:], rotary, cache, split)
+
+
+def enter(cache: KeyValueCache, slot: int, prompt: KeyValueCache) -> None:
+    cache.load(slot, prompt.keys[:, 0], prompt.values[:, 0])
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("prompt", [1, 11, 69])
 def test_a_prompt_and_steps_give_what_a_prefill_of_everything_gives(
@@ -56,14 +69,41 @@ def test_a_prompt_and_steps_give_what_a_prefill_of_everything_gives(
     cache, rotary = talker_parts(loaded, slots=2)
     inputs = some(TOKENS, checkpoint.model.talker.hidden, dtype=dtype)
     talker, worst = networks.talker, 0.0
-    hidden = talker.prefill(inputs[:prompt], rotary, cache, 0)
+    read, hidden = prefilled(loaded, inputs[:prompt], rotary)
+    enter(cache, 0, read)
     for position in range(prompt, TOKENS):
         step = talker.step(inputs[position][None], rotary, cache, torch.tensor([position]), 128)
-        full = talker.prefill(inputs[: position + 1], rotary, cache, 1)
+        _, full = prefilled(loaded, inputs[: position + 1], rotary)
         worst = max(worst, (step[0] - full).abs().max().item())
     assert torch.isfinite(hidden).all()
     figure(f"talker {checkpoint.model.size} cached == full, {dtype}, prompt {prompt}, max |error|", f"{worst:.1e}")
     assert worst <= TOLERANCE[dtype]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("split", [1, 9, 32, TOKENS - 1])
+def test_a_prompt_read_in_two_parts_gives_what_it_gives_at_once(loaded: Loaded, split: int, figure: Figure) -> None:
+    checkpoint, _, dtype = loaded
+    _, rotary = talker_parts(loaded, slots=1)
+    inputs = some(TOKENS, checkpoint.model.talker.hidden, dtype=dtype, seed=4)
+    (whole, at_once), (parts, in_two) = (prefilled(loaded, inputs, rotary, start) for start in (0, split))
+    pairs = ((at_once, in_two), (whole.keys, parts.keys), (whole.values, parts.values))
+    worst = max((one - other).abs().max().item() for one, other in pairs)
+    figure(f"talker {checkpoint.model.size} prompt in two parts, {dtype}, {split} first, max |error|", f"{worst:.1e}")
+    assert worst <= TOLERANCE[dtype]
+
+
+@torch.inference_mode()
+def test_a_loaded_slot_holds_the_prompt_and_the_others_keep_theirs(loaded: Loaded) -> None:
+    checkpoint, _, dtype = loaded
+    cache, rotary = talker_parts(loaded, slots=3)
+    before = cache.keys.clone(), cache.values.clone()
+    read, _ = prefilled(loaded, some(20, checkpoint.model.talker.hidden, dtype=dtype), rotary)
+    enter(cache, 1, read)
+    for storage, kept, given in zip((cache.keys, cache.values), before, (read.keys, read.values), strict=True):
+        assert torch.equal(storage[:, 1, :, :20], given[:, 0])
+        assert torch.equal(storage[:, 1, :, 20:], kept[:, 1, :, 20:])
+        assert torch.equal(storage[:, [0, 2]], kept[:, [0, 2]])
 
 
 @torch.inference_mode()
@@ -74,12 +114,13 @@ def test_rows_at_different_positions_step_as_each_does_alone(loaded: Loaded) -> 
     prompts = [some(length, width, dtype=dtype, seed=length) for length in lengths]
     cache, rotary = talker_parts(loaded, slots=3)
     alone_cache, _ = talker_parts(loaded, slots=1)
-    for slot, prompt in enumerate(prompts):
-        talker.prefill(prompt, rotary, cache, slot)
+    read = [prefilled(loaded, prompt, rotary)[0] for prompt in prompts]
+    for slot, prompt in enumerate(read):
+        enter(cache, slot, prompt)
     inputs = some(10, 3, width, dtype=dtype, seed=9)
     together = [talker.step(x, rotary, cache, torch.tensor(lengths) + number, 64) for number, x in enumerate(inputs)]
-    for slot, prompt in enumerate(prompts):
-        talker.prefill(prompt, rotary, alone_cache, 0)
+    for slot, prompt in enumerate(read):
+        enter(alone_cache, 0, prompt)
         for number, x in enumerate(inputs):
             alone = talker.step(x[slot][None], rotary, alone_cache, torch.tensor([lengths[slot] + number]), 128)
             assert (alone[0] - together[number][slot]).abs().max() <= TOLERANCE[dtype]
@@ -91,11 +132,12 @@ def test_a_moved_slot_steps_as_if_it_had_not_moved(loaded: Loaded) -> None:
     talker, width = networks.talker, checkpoint.model.talker.hidden
     cache, rotary = talker_parts(loaded, slots=3)
     prompt, x = some(20, width, dtype=dtype), some(1, width, dtype=dtype, seed=1)
-    talker.prefill(prompt, rotary, cache, 0)
+    read, _ = prefilled(loaded, prompt, rotary)
+    enter(cache, 0, read)
     expected = talker.step(x, rotary, cache, torch.tensor([20]), 64)
-    talker.prefill(prompt, rotary, cache, 2)
-    talker.prefill(some(33, width, dtype=dtype, seed=2), rotary, cache, 0)
-    cache.move(2, 0, 20)
+    enter(cache, 2, read)
+    enter(cache, 0, prefilled(loaded, some(33, width, dtype=dtype, seed=2), rotary)[0])
+    cache.load(0, cache.keys[:, 2, :, :20], cache.values[:, 2, :, :20])
     assert torch.equal(expected, talker.step(x, rotary, cache, torch.tensor([20]), 64))
 
 

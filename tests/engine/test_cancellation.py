@@ -9,7 +9,7 @@ from tests.engine.conftest import LoadEngine
 from tests.engine.fakes import Listener
 from tts_engine import Engine, EngineConfig, Speak
 
-CONFIG = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=32, max_frames=60)
+CONFIG = EngineConfig(slots=3, max_waiting=4, max_text_tokens=64, max_instruct_tokens=100, max_frames=60)
 STEPS = 6
 VICTIM = Speak(text="Never mind", voice="ryan", seed=99, max_frames=STEPS)
 OTHERS = (

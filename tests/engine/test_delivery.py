@@ -1,76 +1,15 @@
 """Delivery: one thread, many streams, each finished exactly once and left alone afterwards."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from tests.engine.fakes import PATIENCE_S, FakeObserver, FakeStream
+from tests.engine.fakes import PATIENCE_S, BrokenStream, FakeObserver, FakeStream
+from tests.engine.stage import CODES, DONE, Stage, sound
 from tts_engine import Delivery, InvalidRequest, Outcome
 from tts_engine.request import Sink
-
-CODES = np.zeros(16, dtype=np.int64)
-DONE = Outcome("complete", {"reason": "complete"})
-
-
-def sound(number: int) -> npt.NDArray[np.int16]:
-    """A frame that is known by its samples."""
-    return np.full(1920, number, dtype=np.int16)
-
-
-class Stage:
-    """A delivery thread that can be held up, an engine that only notes cancels, and the sinks it was given."""
-
-    def __init__(self) -> None:
-        self.cancelled: list[int] = []
-        self.cancel_came = threading.Event()
-        self.sinks: list[Sink] = []
-        self._open = threading.Event()
-        self._open.set()
-        self._held = threading.Event()
-        self.observer = FakeObserver(on_refresh=self._pause)
-        self.delivery = Delivery(self._cancel, self.observer)
-        self.delivery.start()
-
-    def open(self, stream: FakeStream, *, early: Callable[[Sink], None] = lambda sink: None) -> Sink:
-        """Open a stream under the next id, 1, 2, …; `early` is what the engine does before submit returns."""
-
-        def submit(sink: Sink) -> int:
-            self.sinks.append(sink)
-            early(sink)
-            return len(self.sinks)
-
-        self.delivery.open(stream, submit)
-        return self.sinks[-1]
-
-    def hold(self) -> None:
-        """Return when the thread stands still: what is queued from now on goes in one batch."""
-        self._held.clear()
-        self._open.clear()
-        self.open(FakeStream())
-        assert self._held.wait(PATIENCE_S)
-
-    def release(self) -> None:
-        self._open.set()
-
-    def several_polls(self) -> None:
-        """Return when every listener has been asked a few times whether it is still there."""
-        stream = FakeStream()
-        self.open(stream)
-        for _ in range(3):
-            stream.polled.clear()
-            assert stream.polled.wait(PATIENCE_S)
-
-    def _pause(self) -> None:
-        if not self._open.is_set():
-            self._held.set()
-            assert self._open.wait(PATIENCE_S)
-
-    def _cancel(self, utterance_id: int) -> None:
-        self.cancelled.append(utterance_id)
-        self.cancel_came.set()
 
 
 @pytest.fixture
@@ -219,7 +158,7 @@ def test_stop_delivers_everything_first(stage: Stage) -> None:
     assert [stream.pcm[0] for stream in streams] == list(range(20))
 
 
-def test_the_first_sound_of_each_utterance_is_timed_once_and_changes_are_told(stage: Stage) -> None:
+def test_the_first_sound_of_each_utterance_is_timed_once(stage: Stage) -> None:
     for _ in range(3):
         stream = FakeStream()
         sink = stage.open(stream)
@@ -230,4 +169,75 @@ def test_the_first_sound_of_each_utterance_is_timed_once_and_changes_are_told(st
     stage.delivery.stop()
     assert len(stage.observer.first_audio_seconds) == 3
     assert all(0 <= seconds < PATIENCE_S for seconds in stage.observer.first_audio_seconds)
-    assert stage.observer.refreshed >= 3
+
+
+def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:
+    for _ in range(3):
+        stream, told = FakeStream(), threading.Event()
+
+        def watch(stream: FakeStream = stream, told: threading.Event = told) -> None:
+            if stream.finished.is_set():
+                told.set()
+
+        stage.watch = watch
+        stage.open(stream).end(DONE)
+        assert told.wait(2.0), "the last change was not told"
+
+
+@pytest.mark.parametrize("broken_call", ["send", "finish", "poll"])
+def test_a_broken_stream_counts_as_gone_and_the_others_do_not_suffer(stage: Stage, broken_call: str) -> None:
+    broken, whole = BrokenStream(broken_call), FakeStream()
+    sink, other = stage.open(broken), stage.open(whole)
+    sink.audio(sound(1), CODES)
+    if broken_call == "finish":
+        sink.end(DONE)
+    assert stage.cancel_came.wait(PATIENCE_S)
+    other.audio(sound(2), CODES)
+    sink.audio(sound(1), CODES)  # what the engine made before it heard of it
+    sink.end(Outcome("cancelled", {}))
+    other.end(DONE)
+    assert whole.finished.wait(PATIENCE_S)
+    touched = len(broken.log)
+    stage.several_polls()
+    assert stage.cancelled == [1]
+    assert len(broken.log) == touched, "a broken stream is left alone"
+    assert whole.outcome is DONE
+    assert stage.failures == []
+
+
+def test_a_stream_that_breaks_before_its_id_is_known_is_cancelled_when_it_is(stage: Stage) -> None:
+    stream = BrokenStream("send")
+
+    def one_frame(sink: Sink) -> None:
+        sink.audio(sound(1), CODES)
+        assert stream.broke.wait(PATIENCE_S)
+
+    stage.open(stream, early=one_frame)
+    assert stage.cancel_came.wait(PATIENCE_S)
+    assert stage.cancelled == [1]
+
+
+def test_a_broken_stream_is_no_first_sound(stage: Stage) -> None:
+    stream = BrokenStream("send")
+    stage.open(stream).audio(sound(1), CODES)
+    assert stage.cancel_came.wait(PATIENCE_S)
+    assert stage.observer.first_audio_seconds == []
+
+
+def test_the_engine_is_told_when_delivery_itself_has_failed() -> None:
+    def break_down() -> None:
+        raise RuntimeError("the metrics are gone")
+
+    failures: list[str] = []
+    failed = threading.Event()
+
+    def fail(why: str) -> None:
+        failures.append(why)
+        failed.set()
+
+    delivery = Delivery(lambda utterance_id: None, fail, FakeObserver(on_refresh=break_down))
+    delivery.start()
+    delivery.open(FakeStream(), lambda sink: 1)
+    assert failed.wait(PATIENCE_S)
+    assert failures == ["delivery: RuntimeError: the metrics are gone"]
+    delivery.stop()

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import SMALL
+from tests.engine.conftest import SMALL, VOICES
 from tests.engine.fakes import PATIENCE_S, Listener, ScriptedRunner
 from tts_engine import Engine, EngineConfig, EngineFailed, InvalidRequest, Overloaded, Speak
 from tts_engine.checkpoint import Checkpoint
+from tts_engine.voice_library import VoiceLibrary
 from tts_engine.voices import VoiceBook
 
 EngineWith = Callable[..., Engine]
@@ -79,14 +80,17 @@ def test_the_description_names_what_is_loaded(engine_with: EngineWith) -> None:
     assert first["model"] == "untrained demo (qwen3-tts-12hz-0b6-custom_voice)"
     assert (first["type"], first["size"], first["untrained_demo"]) == ("custom_voice", "0b6", True)
     assert first["instance"] != second["instance"]
-    assert first["voices"] == ["makima"]
+    assert first["voices"] == VoiceLibrary(VOICES).names()
     assert first["default_voice"] == "makima"
     assert first["sample_rate"] == 24_000
     assert "beijing_dialect" not in str(first["languages"])
     assert first["limits"] == {
         "max_text_tokens": 64,
-        "max_instruct_tokens": 32,
-        "max_frames": 220,
+        "segment_tokens": 200,
+        "max_instruct_tokens": 100,
+        "max_reference_text_tokens": 512,
+        "max_total_frames": 11_250,
+        "text_idle_seconds": 10.0,
         "slots": 3,
         "max_waiting": 4,
     }
@@ -138,7 +142,10 @@ def test_an_utterance_may_be_cancelled_and_others_submitted_from_its_own_sink(en
 
 
 def test_shutdown_ends_everybody_as_cancelled(engine_with: EngineWith) -> None:
-    engine = engine_with(ScriptedRunner(), EngineConfig(slots=3, max_waiting=4, max_frames=10**6))
+    engine = engine_with(
+        ScriptedRunner(),
+        EngineConfig(slots=3, max_waiting=4, segment_tokens=4_096, max_frames=10**6, max_total_frames=10**6),
+    )
     heard = threading.Event()
     endless = Speak(text="x" * 2000, seed=10**6)
     listeners = [Listener(on_frame=lambda count: heard.set()) for _ in range(6)]
@@ -162,7 +169,9 @@ def test_after_a_shutdown_nothing_is_served(engine_with: EngineWith) -> None:
 
 
 def test_before_its_start_nothing_is_served(checkpoint: Checkpoint) -> None:
-    engine = Engine(checkpoint, SMALL, VoiceBook(checkpoint.model, {}, "makima"), ScriptedRunner())
+    engine = Engine(
+        checkpoint, SMALL, VoiceBook(checkpoint.model, VoiceLibrary(None), "makima"), ScriptedRunner(), None
+    )
     with pytest.raises(EngineFailed, match="not started"):
         engine.submit(lasting(1), Listener())
     with pytest.raises(EngineFailed, match="not started"):
@@ -216,24 +225,56 @@ def test_a_refused_request_takes_no_place_and_its_sink_hears_nothing(engine_with
     assert not refused.outcomes
 
 
-@pytest.mark.parametrize(("text", "asked", "frames"), [("Hi", None, 192), ("x" * 17, None, 204), ("Hi", 5, 5)])
-def test_a_generation_that_does_not_end_is_ended(
-    engine_with: EngineWith, text: str, asked: int | None, frames: int
-) -> None:
+def test_a_sink_that_raises_at_its_end_does_not_keep_others_from_theirs(engine_with: EngineWith) -> None:
+    runner = ScriptedRunner(stepwise=True)
+    engine = engine_with(runner)
+
+    def refuse() -> None:
+        raise ValueError("this sink breaks its promise")
+
+    others = [Listener() for _ in range(5)]
+    engine.submit(lasting(1), Listener(on_end=refuse))
+    for listener in others:
+        engine.submit(lasting(LONG), listener)
+    runner.run_freely()
+    for listener in others:
+        assert listener.outcome.reason in ("complete", "failed")
+
+
+def test_sinks_that_raise_when_the_engine_fails_do_not_keep_others_from_their_ends(engine_with: EngineWith) -> None:
+    runner = ScriptedRunner(stepwise=True, fail_at_frame=3)
+    engine = engine_with(runner)
+
+    def refuse() -> None:
+        raise ValueError("this sink breaks its promise")
+
+    broken, whole = [Listener(on_end=refuse) for _ in range(2)], [Listener() for _ in range(4)]
+    for listener in (broken[0], whole[0], broken[1], *whole[1:]):
+        engine.submit(lasting(LONG), listener)
+    runner.run_freely()
+    for listener in whole:
+        assert listener.outcome.reason == "failed"
+
+
+def test_an_engine_starts_once(engine_with: EngineWith) -> None:
     engine = engine_with(ScriptedRunner())
-    _, (listener,) = submitted(engine, Speak(text=text, seed=10**6, max_frames=asked))
-    assert listener.outcome.reason == "max_length"
-    assert len(listener.codes) == frames
+    with pytest.raises(AssertionError, match="starts once"):
+        engine.start()
+    engine.shutdown()
+    with pytest.raises(AssertionError, match="starts once"):
+        engine.start()
+    with pytest.raises(EngineFailed, match="shut down"):
+        engine.describe()
 
 
-def test_the_configured_longest_utterance_is_kept(engine_with: EngineWith) -> None:
-    engine = engine_with(ScriptedRunner(), EngineConfig(slots=2, max_frames=40))
-    _, (listener,) = submitted(engine, lasting(10**6))
-    assert listener.outcome.reason == "max_length"
-    assert len(listener.codes) == 40
-
-
-def test_an_utterance_that_ends_by_itself_at_its_cap_is_not_longer_than_it(engine_with: EngineWith) -> None:
-    _, (listener,) = submitted(engine_with(ScriptedRunner()), lasting(4, max_frames=4))
-    assert listener.outcome.reason == "max_length"
-    assert len(listener.codes) == 4
+def test_when_nothing_can_be_delivered_any_more_nothing_is_served(engine_with: EngineWith) -> None:
+    runner = ScriptedRunner(stepwise=True)
+    engine = engine_with(runner)
+    _, listeners = submitted(engine, *[lasting(LONG)] * 4)
+    engine.fail("delivery: the pipe is broken")
+    runner.run_freely()
+    for listener in listeners:
+        assert listener.outcome.reason == "failed"
+        assert "the pipe is broken" in str(listener.outcome.error)
+    with pytest.raises(EngineFailed, match="the pipe is broken"):
+        engine.describe()

@@ -23,14 +23,13 @@ def test_an_unknown_parameter_is_refused_with_a_list_of_the_known() -> None:
 @pytest.mark.parametrize(
     ("key", "text", "complaint"),
     [
-        ("slots", "many", "parameter slots must be a whole number, got 'many'"),
-        ("slots", "1.5", "parameter slots must be a whole number, got '1.5'"),
-        ("slots", "", "parameter slots must be a whole number, got ''"),
-        ("slots", "0", "slots must be at least 1, got 0"),
-        ("max_text_tokens", "0", "max_text_tokens must be at least 1, got 0"),
-        ("max_instruct_tokens", "-1", "max_instruct_tokens must be at least 1, got -1"),
-        ("max_frames", "0", "max_frames must be at least 1, got 0"),
+        ("slots", "many", "parameter slots must be of type int, got 'many'"),
+        ("slots", "1.5", "parameter slots must be of type int, got '1.5'"),
+        ("slots", "", "parameter slots must be of type int, got ''"),
+        ("text_idle_seconds", "soon", "parameter text_idle_seconds must be of type float, got 'soon'"),
         ("max_waiting", "-1", "max_waiting must not be negative, got -1"),
+        ("voice_cache_mb", "-1", "voice_cache_mb must not be negative, got -1"),
+        ("prefix_cache_mb", "-1", "prefix_cache_mb must not be negative, got -1"),
         ("pretokenizer", "gpt2", "pretokenizer must be 'qwen2' or 'mistral', got 'gpt2'"),
     ],
 )
@@ -40,8 +39,39 @@ def test_a_bad_size_is_refused_by_name(key: str, text: str, complaint: str) -> N
     assert str(caught.value) == complaint
 
 
-def test_nobody_need_be_allowed_to_wait() -> None:
-    assert EngineConfig(max_waiting=0).max_waiting == 0
+POSITIVE = (
+    *("slots", "max_text_tokens", "segment_tokens", "max_instruct_tokens", "max_reference_text_tokens"),
+    *("max_frames", "max_total_frames", "text_idle_seconds"),
+)
+
+
+@pytest.mark.parametrize("key", POSITIVE)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_size_that_must_be_positive_is_refused_by_name(key: str, value: int) -> None:
+    with pytest.raises(SettingsError, match=f"{key} must be above 0, got {value}"):
+        EngineConfig.from_parameters({key: str(value)})
+    assert getattr(EngineConfig.from_parameters({key: "1"}), key) == 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_a_time_that_never_comes_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="text_idle_seconds"):
+        EngineConfig.from_parameters({"text_idle_seconds": text})
+
+
+@pytest.mark.parametrize("key", ["max_waiting", "voice_cache_mb", "prefix_cache_mb"])
+def test_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
+    assert getattr(EngineConfig.from_parameters({key: "0"}), key) == 0
+
+
+def test_every_number_has_a_bound() -> None:
+    numbers = {field.name for field in fields(EngineConfig) if isinstance(field.default, int | float)}
+    assert numbers == {*POSITIVE, "max_waiting", "voice_cache_mb", "prefix_cache_mb"}
+
+
+def test_memory_is_given_in_mebibytes() -> None:
+    config = EngineConfig(voice_cache_mb=3, prefix_cache_mb=5)
+    assert (config.voice_cache_bytes, config.prefix_cache_bytes) == (3 * 2**20, 5 * 2**20)
 
 
 def test_config_pbtxt_sets_every_size_and_to_its_default(contract: Contract) -> None:
@@ -50,8 +80,11 @@ def test_config_pbtxt_sets_every_size_and_to_its_default(contract: Contract) -> 
     assert EngineConfig.from_parameters(given) == EngineConfig()
 
 
-def test_the_longest_prompt_and_the_longest_utterance_fit_a_slot() -> None:
-    config = EngineConfig(max_text_tokens=10, max_instruct_tokens=5, max_frames=7)
+def test_the_longest_prompt_and_the_longest_generation_fit_a_slot() -> None:
+    config = EngineConfig(
+        segment_tokens=10, max_instruct_tokens=5, max_reference_text_tokens=3, max_frames=7, max_text_tokens=1_000
+    )
     markup = 5 + 3 + 6 + 2  # around the instruct, the role, the codec prefix, the text's end
-    assert config.max_prompt_length >= 10 + 5 + markup
+    recording = 1 + 375  # the beginning of the codec track, and 30 s
+    assert config.max_prompt_length >= 10 + 5 + 3 + markup + recording
     assert config.max_length == config.max_prompt_length + 7

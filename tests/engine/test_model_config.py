@@ -1,6 +1,5 @@
 """A checkpoint's own description: read as it is, and refused by the name of whatever is not understood."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,37 +7,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Demo
+from tests.engine.configs import MISSING, STACK, spoilt
 from tts_engine import CheckpointError
 from tts_engine.checkpoint import Checkpoint
-from tts_engine.model_config import CodecConfig, ModelConfig, SamplingDefaults
+from tts_engine.model_config import ModelConfig, SamplingDefaults
 
-MISSING = object()
 TALKER = "talker_config"
 PREDICTOR = f"{TALKER}.code_predictor_config"
-STACK = (
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "head_dim",
-    "rms_norm_eps",
-    "rope_theta",
-)
-
-
-def spoilt(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy in which the key at `path` has another value, or is missing."""
-    copied = copy.deepcopy(values)
-    *way, last = path.split(".")
-    inner = copied
-    for key in way:
-        inner = inner[key]
-    if value is MISSING:
-        del inner[last]
-    else:
-        inner[last] = value
-    return copied
 
 
 @pytest.fixture
@@ -104,6 +79,11 @@ def test_a_missing_key_of_the_model_is_named(model: dict[str, Any], path: str) -
         (f"{PREDICTOR}.hidden_act", "relu"),
         (f"{PREDICTOR}.use_sliding_window", True),
         (f"{TALKER}.rope_scaling.rope_type", "yarn"),
+        (f"{TALKER}.rope_scaling.type", "yarn"),
+        (f"{PREDICTOR}.rope_scaling", {"rope_type": "yarn"}),
+        (f"{TALKER}.num_key_value_heads", 0),
+        (f"{TALKER}.hidden_size", -4),
+        (f"{PREDICTOR}.num_hidden_layers", 0),
         (f"{TALKER}.hidden_size", "1024"),
         (f"{TALKER}.hidden_size", True),
         (f"{TALKER}.hidden_size", 10.5),
@@ -115,6 +95,52 @@ def test_a_value_this_engine_does_not_know_is_refused_by_name(model: dict[str, A
         ModelConfig.read(spoilt(model, path, value))
     assert path.rpartition(".")[2] in str(caught.value)
     assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (f"{TALKER}.spk_id.serena", 99_999, "the id of 'serena' must be from 64 to 1087, got 99999"),
+        (f"{TALKER}.spk_id.serena", 63, "the id of 'serena' must be from 64 to 1087, got 63"),
+        (f"{TALKER}.spk_id.serena", None, "spk_id.serena must be an id, got None"),
+        (f"{TALKER}.spk_id.serena", True, "spk_id.serena must be an id, got True"),
+        (f"{TALKER}.codec_language_id.english", -5, "the id of 'english' must be from 64 to 1087, got -5"),
+        (f"{TALKER}.codec_language_id.english", "abc", "codec_language_id.english must be an id, got 'abc'"),
+        (f"{TALKER}.codec_bos_id", 10**6, "the id of 'codec_bos' must be from 64 to 1087, got 1000000"),
+        (f"{TALKER}.codec_eos_token_id", 3, "the id of 'codec_eos' must be from 64 to 1087, got 3"),
+        ("tts_pad_token_id", 10**7, "the id of 'tts_pad' must be from 0 to"),
+        ("tts_eos_token_id", -1, "the id of 'tts_eos' must be from 0 to"),
+        (f"{TALKER}.spk_id", ["a"], "spk_id has an unexpected value"),
+        (f"{TALKER}.codec_language_id", None, "which codec_language_id does not list"),
+    ],
+)
+def test_an_id_that_lies_where_it_does_not_belong_is_refused_by_name(
+    model: dict[str, Any], path: str, value: Any, complaint: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        ModelConfig.read(spoilt(model, path, value))
+    assert complaint in str(caught.value)
+
+
+def test_layers_that_look_through_a_window_are_refused(model: dict[str, Any]) -> None:
+    for section in (TALKER, PREDICTOR):
+        with pytest.raises(CheckpointError, match="layer_types"):
+            ModelConfig.read(spoilt(model, f"{section}.layer_types", ["full_attention", "sliding_attention"]))
+
+
+def test_names_are_found_in_any_case(model: dict[str, Any]) -> None:
+    talker = model[TALKER]
+    languages = {name.title(): index for name, index in talker["codec_language_id"].items()}
+    changed = spoilt(model, f"{TALKER}.codec_language_id", languages)
+    changed = spoilt(changed, f"{TALKER}.spk_is_dialect", {"Dylan": "Beijing_Dialect"})
+    read = ModelConfig.read(changed)
+    assert read.languages == talker["codec_language_id"]
+    assert read.dialects == {"dylan": "beijing_dialect"}
+
+
+def test_ids_beyond_the_text_vocabulary_are_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"the id of 'tts_\w+' must be from 0 to 99"):
+        ModelConfig.read(spoilt(model, f"{TALKER}.text_vocab_size", 100))
 
 
 def test_heads_that_cannot_share_evenly_are_refused(model: dict[str, Any]) -> None:
@@ -133,37 +159,6 @@ def test_tables_may_be_null_or_missing(model: dict[str, Any], key: str) -> None:
         assert ModelConfig.read(spoilt(model, f"{TALKER}.{key}", value))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("model_type", "output_sample_rate", "decode_upsample_rate", "decoder_config"),
-        *(f"decoder_config.{key}" for key in STACK),
-        *(f"decoder_config.{key}" for key in ("num_quantizers", "codebook_size", "codebook_dim", "latent_dim")),
-        *(f"decoder_config.{key}" for key in ("sliding_window", "decoder_dim", "upsample_rates", "upsampling_ratios")),
-    ],
-)
-def test_a_missing_key_of_the_codec_is_named(codec: dict[str, Any], path: str) -> None:
-    for value in (MISSING, "words"):
-        with pytest.raises(CheckpointError, match=path.rpartition(".")[2]):
-            CodecConfig.read(spoilt(codec, path, value))
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "complaint"),
-    [
-        ("model_type", "mimi", "mimi"),
-        ("output_sample_rate", 16_000, "24000"),
-        ("decode_upsample_rate", 960, "1920"),
-        ("decoder_config.num_quantizers", 8, "16"),
-        ("decoder_config.upsample_rates", [8, 5, 4, 2], "does not make 1920"),
-        ("decoder_config.hidden_act", "gelu", "silu"),
-    ],
-)
-def test_a_codec_of_another_kind_is_refused(codec: dict[str, Any], path: str, value: Any, complaint: str) -> None:
-    with pytest.raises(CheckpointError, match=complaint):
-        CodecConfig.read(spoilt(codec, path, value))
-
-
 @pytest.mark.parametrize("key", ["top_k", "top_p", "repetition_penalty", "temperature", "subtalker_temperature"])
 def test_a_missing_sampling_default_is_named(generation: dict[str, Any], key: str) -> None:
     with pytest.raises(CheckpointError, match=rf"generation_config\.json\.{key} is missing"):
@@ -175,10 +170,17 @@ def test_no_sampling_is_temperature_zero(generation: dict[str, Any]) -> None:
     assert (greedy.temperature, greedy.predictor_temperature) == (0.0, 0.0)
 
 
-def test_a_model_and_a_codec_that_do_not_fit_are_refused(folder: Path, model: dict[str, Any]) -> None:
-    (folder / "config.json").write_text(json.dumps(spoilt(model, f"{PREDICTOR}.vocab_size", 63)))
-    with pytest.raises(CheckpointError, match=r"predictor knows 63 codes, the codec 64"):
+def test_a_model_and_a_codec_that_do_not_fit_are_refused(folder: Path, codec: dict[str, Any]) -> None:
+    changed = spoilt(codec, "decoder_config.codebook_size", 63)
+    (folder / "speech_tokenizer" / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(CheckpointError, match=r"predictor knows 64 codes, the codec 63"):
         Checkpoint.read(folder)
+
+
+def test_a_talker_and_a_predictor_that_do_not_fit_are_refused(model: dict[str, Any]) -> None:
+    for path, value in ((f"{PREDICTOR}.vocab_size", 63), (f"{TALKER}.vocab_size", 2_000)):
+        with pytest.raises(CheckpointError, match=r"vocabulary of \d+ must be 1024 above the \d+ codes"):
+            ModelConfig.read(spoilt(model, path, value))
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "speech_tokenizer/config.json"])

@@ -1,69 +1,16 @@
 """The prompt template, position by position, written out with the numbers of the checkpoint's own files."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Demo
-from tts_engine import EngineConfig, InvalidRequest
-from tts_engine.checkpoint import Checkpoint
-from tts_engine.prompt import NOTHING, Placement, Prompt, PromptBuilder
-from tts_engine.text import TextTokenizer
+from tests.engine.prompt_kit import CONFIG, Kit, build
+from tts_engine import InvalidRequest
+from tts_engine.prompt import NOTHING, Placement
+from tts_engine.segmentation import Segmenter
 from tts_engine.voices import Voice
-
-CONFIG = EngineConfig(max_text_tokens=24, max_instruct_tokens=12)
-
-
-class Kit:
-    """A builder for one checkpoint, and its numbers read anew from its files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.checkpoint = Checkpoint.read(folder)
-        self.builder = PromptBuilder(
-            self.checkpoint.model,
-            TextTokenizer(folder, "qwen2"),
-            max_text_tokens=CONFIG.max_text_tokens,
-            max_instruct_tokens=CONFIG.max_instruct_tokens,
-        )
-        top: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        talker = top["talker_config"]
-        self.pad, self.bos, self.eos = (top[f"tts_{name}_token_id"] for name in ("pad", "bos", "eos"))
-        self.codec_pad, self.codec_bos = talker["codec_pad_id"], talker["codec_bos_id"]
-        self.think, self.nothink = talker["codec_think_id"], talker["codec_nothink_id"]
-        self.think_bos, self.think_eos = talker["codec_think_bos_id"], talker["codec_think_eos_id"]
-        self.languages, self.speakers = talker["codec_language_id"], talker["spk_id"]
-        vocabulary = json.loads((folder / "vocab.json").read_text())
-        newline = vocabulary["Ċ"]
-        self.role = (top["im_start_token_id"], top["assistant_token_id"], newline)
-        self.user = (top["im_start_token_id"], vocabulary["user"], newline)
-        self.user_end = (top["im_end_token_id"], newline)
-        self.letters = vocabulary
-
-    def voice(self, speaker: str, dialect: str | None = None) -> Voice:
-        return Voice(id=speaker, speaker_id=self.speakers[speaker], dialect=dialect)
-
-    def spell(self, text: str) -> tuple[int, ...]:
-        return tuple(self.letters[letter] for letter in text)
-
-
-@pytest.fixture(scope="module")
-def kit(demo: Demo) -> Callable[..., Kit]:
-    made: dict[tuple[str, str], Kit] = {}
-
-    def make(size: str = "0b6", model_type: str = "custom_voice") -> Kit:
-        key = (size, model_type)
-        return made.setdefault(key, Kit(demo(size=size, model_type=model_type)))
-
-    return make
-
-
-def build(kit: Kit, voice: Voice, language: str, placement: Placement, instruct: str | None = None) -> Prompt:
-    return kit.builder.build("Hey", voice, language=language, instruct=instruct, placement=placement)
 
 
 def test_a_named_speaker_with_all_text_before_the_first_frame(kit: Callable[..., Kit]) -> None:
@@ -77,7 +24,8 @@ def test_a_named_speaker_with_all_text_before_the_first_frame(kit: Callable[...,
         k.codec_bos,
     )
     assert prompt.trailing_ids == ()
-    assert prompt.text_tokens == 3
+    assert prompt.complete
+    assert prompt.prefix == 9
 
 
 def test_a_named_speaker_with_text_fed_frame_by_frame(kit: Callable[..., Kit]) -> None:
@@ -90,13 +38,40 @@ def test_a_named_speaker_with_text_fed_frame_by_frame(kit: Callable[..., Kit]) -
         *(k.nothink, k.think_bos, k.think_eos, k.speakers["ryan"], k.codec_pad, k.codec_bos),
     )
     assert prompt.trailing_ids == (e, y, k.eos)
-    assert prompt.text_tokens == 3
+    assert prompt.complete
+    assert prompt.prefix == 8
 
 
 def test_a_text_of_one_token_fed_frame_by_frame_is_followed_by_its_end(kit: Callable[..., Kit]) -> None:
     k = kit()
-    prompt = k.builder.build("H", k.voice("ryan"), language="auto", instruct=None, placement="stream")
+    prompt = build(k, k.voice("ryan"), "auto", "stream", text="H")
     assert prompt.trailing_ids == (k.eos,)
+
+
+def test_a_text_that_is_not_complete_has_no_end_yet(kit: Callable[..., Kit]) -> None:
+    k = kit()
+    whole, begun = (build(k, k.voice("ryan"), "auto", "stream", complete=complete) for complete in (True, False))
+    assert (begun.text_ids, begun.codec_ids, begun.prefix) == (whole.text_ids, whole.codec_ids, whole.prefix)
+    assert begun.trailing_ids == k.spell("ey")
+    assert begun.trailing_ids + k.builder.end_of_text() == whole.trailing_ids
+    assert not begun.complete
+
+
+def test_the_beginning_that_is_shared_does_not_depend_on_the_text(kit: Callable[..., Kit]) -> None:
+    small, base = kit(), kit(model_type="base")
+    voices = (
+        (small, small.voice("ryan")),
+        (base, base.clone(3, None)),
+        (base, base.clone(3, "Yes")),
+        (base, base.clone(9, "Yes")),
+        (base, base.clone(2, "Yeszzz")),
+    )
+    for k, voice in voices:
+        for placement in ("prefill", "stream"):
+            prompts = [build(k, voice, "auto", placement, text=text) for text in ("H", "Hey", "xyzxyzxyzxyz")]
+            starts = {(p.prefix, p.text_ids[: p.prefix], p.codec_ids[: p.prefix]) for p in prompts}
+            assert len(starts) == 1
+            assert all(0 < prompt.prefix < len(prompt.text_ids) for prompt in prompts)
 
 
 def test_a_designed_voice_has_its_description_first_and_no_speaker(kit: Callable[..., Kit]) -> None:
@@ -179,37 +154,48 @@ def test_an_unknown_language_is_refused_with_a_list_of_those_there_are(kit: Call
     assert len(str(caught.value)) < 300
 
 
-def test_too_long_texts_and_instructs_are_refused_naming_both_numbers(kit: Callable[..., Kit]) -> None:
-    k = kit("1b7")
+def test_too_long_instructs_and_transcripts_are_refused_naming_both_numbers(kit: Callable[..., Kit]) -> None:
+    k, base = kit("1b7"), kit("1b7", "base")
     serena = k.voice("serena")
-    k.builder.build("x" * 24, serena, language="auto", instruct="y" * 12, placement="prefill")
-    with pytest.raises(InvalidRequest, match="text has 25 tokens; the limit is 24"):
-        k.builder.build("x" * 25, serena, language="auto", instruct=None, placement="prefill")
+    k.builder.template(serena, language="auto", instruct="y" * 12, placement="prefill")
     with pytest.raises(InvalidRequest, match="instruct has 13 tokens; the limit is 12"):
-        k.builder.build("x", serena, language="auto", instruct="y" * 13, placement="prefill")
+        k.builder.template(serena, language="auto", instruct="y" * 13, placement="prefill")
+    base.builder.template(base.clone(3, "z" * 20), language="auto", instruct=None, placement="stream")
+    with pytest.raises(InvalidRequest, match="reference_text has 21 tokens; the limit is 20"):
+        base.builder.template(base.clone(3, "z" * 21), language="auto", instruct=None, placement="stream")
+    with pytest.raises(InvalidRequest, match="reference_text contains the control token"):
+        base.builder.template(base.clone(3, "<|im_end|>"), language="auto", instruct=None, placement="stream")
 
 
 @given(
     text=st.one_of(st.text(min_size=1, max_size=30), st.just("x" * 24)),
     instruct=st.one_of(st.none(), st.text(max_size=14), st.just("y" * 12)),
-    speaker=st.sampled_from(["serena", "dylan"]),
+    voice=st.sampled_from(["serena", "dylan", "", "z" * 20]),
+    frames=st.sampled_from([1, 12, 375]),
     language=st.sampled_from(["auto", "chinese", "russian"]),
     placement=st.sampled_from(["prefill", "stream"]),
 )
-@settings(max_examples=200)
+@settings(max_examples=300)
 def test_no_accepted_request_has_a_longer_prompt_than_the_engine_makes_room_for(
     kit: Callable[..., Kit],
     text: str,
     instruct: str | None,
-    speaker: str,
+    voice: str,
+    frames: int,
     language: str,
     placement: Placement,
 ) -> None:
-    k = kit("1b7")
+    named = voice in ("serena", "dylan")
+    k = kit("1b7", "custom_voice" if named else "base")
+    who = k.voice(voice) if named else k.clone(frames, voice or None)
+    segmenter = Segmenter(k.tokenizer, CONFIG.segment_tokens)
     try:
-        prompt = k.builder.build(text, k.voice(speaker), language=language, instruct=instruct, placement=placement)
+        template = k.builder.template(who, language=language, instruct=instruct, placement=placement)
+        k.tokenizer.encode_user(text, "text", CONFIG.max_text_tokens)
     except InvalidRequest:
         assume(False)
-    assert len(prompt.text_ids) == len(prompt.codec_ids) <= CONFIG.max_prompt_length
-    assert len(prompt.trailing_ids) <= CONFIG.max_text_tokens
-    assert prompt.text_ids.count(k.eos) + prompt.trailing_ids.count(k.eos) == 1
+    for segment in segmenter.cut(text, language):
+        prompt = k.builder.fill(template, segment.ids)
+        assert len(prompt.text_ids) == len(prompt.codec_ids) <= CONFIG.max_prompt_length
+        assert len(prompt.trailing_ids) <= CONFIG.max_text_tokens + CONFIG.max_reference_text_tokens + 1
+        assert prompt.text_ids.count(k.eos) + prompt.trailing_ids.count(k.eos) == 1

@@ -13,7 +13,8 @@ from torch import Tensor
 from tests.conftest import Figure
 from tests.engine.reference import one_choice, philox_in_whole_numbers, uniform_of
 from tts_engine.checkpoint import Checkpoint
-from tts_engine.sampling import Sampling, SamplingRows, _philox, pick, uniforms
+from tts_engine.sampling import SamplingRows, _philox, pick, uniforms
+from tts_engine.sampling_values import Sampling
 
 CPU = torch.device("cpu")
 CODES = 64
@@ -176,14 +177,15 @@ def some_scores(checkpoint: Checkpoint, count: int = 3) -> Tensor:
 
 def first(rows: SamplingRows, scores: Tensor, frame: int = 9, uniform: float = 0.5) -> list[int]:
     count = scores.shape[0]
-    return rows.first_codes(scores, torch.full((count,), frame), torch.full((count,), uniform)).tolist()
+    frames, numbers = torch.full((count,), frame), torch.full((count,), uniform)
+    return rows.first_codes(scores, frames, numbers, torch.arange(count)).tolist()
 
 
 def test_the_end_may_not_come_before_two_frames(checkpoint: Checkpoint, rows: SamplingRows) -> None:
     eos, scores = checkpoint.model.ids.codec_eos, some_scores(checkpoint)
     scores[:, eos] = 100
     frames = torch.tensor([0, 1, 2])
-    chosen = rows.first_codes(scores, frames, torch.zeros(3)).tolist()
+    chosen = rows.first_codes(scores, frames, torch.zeros(3), torch.arange(3)).tolist()
     assert chosen[0] < CODES
     assert chosen[1] < CODES
     assert chosen[2] == eos
@@ -197,7 +199,7 @@ def test_only_codes_and_the_end_are_ever_chosen(checkpoint: Checkpoint, seed: in
     scores = some_scores(checkpoint) + torch.where(torch.arange(checkpoint.model.vocab) >= CODES, 50.0, 0.0)
     scores[:, checkpoint.model.ids.codec_eos] -= 48
     drawn = uniforms(torch.full((3,), seed), torch.arange(3))[:, 0]
-    chosen = rows.first_codes(scores, torch.full((3,), 5), drawn).tolist()
+    chosen = rows.first_codes(scores, torch.full((3,), 5), drawn, torch.arange(3)).tolist()
     assert all(code < CODES or code == checkpoint.model.ids.codec_eos for code in chosen)
 
 
@@ -225,6 +227,23 @@ def test_the_penalty_is_the_rows_own_moves_with_it_and_ends_with_it(checkpoint: 
     rows.move(0, 2)
     rows.admit(0, BASE)
     assert first(rows, scores) == [0, 1, 0]
+
+
+@given(held=st.sets(st.integers(0, 2)), steps=st.integers(1, 5))
+@settings(max_examples=30)
+def test_a_row_that_is_held_has_said_nothing(checkpoint: Checkpoint, held: set[int], steps: int) -> None:
+    rows = SamplingRows(3, checkpoint.model, CPU)
+    for slot in range(3):
+        rows.admit(slot, Sampling(**{**vars(BASE), "repetition_penalty": 2.0}))
+    scores = some_scores(checkpoint)
+    targets = torch.tensor([3 if slot in held else slot for slot in range(3)])
+    said: list[list[int]] = []
+    for _ in range(steps):
+        said.append(rows.first_codes(scores, torch.full((3,), 9), torch.full((3,), 0.5), targets).tolist())
+    for slot in range(3):
+        expected = set() if slot in held else {codes[slot] for codes in said}
+        assert set(rows.seen[slot].nonzero()[:, 0].tolist()) == expected
+    assert all(codes[slot] == said[0][slot] for codes in said for slot in held)
 
 
 def test_admitted_values_reach_the_rules_and_move(rows: SamplingRows) -> None:

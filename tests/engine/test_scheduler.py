@@ -5,48 +5,91 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.engine.fakes import Listener
-from tts_engine.prompt import Prompt
-from tts_engine.request import Utterance
-from tts_engine.sampling import Sampling
+from tts_engine.prompt import Template
+from tts_engine.request import Script, Utterance
+from tts_engine.sampling_values import Sampling
 from tts_engine.scheduler import Move, Scheduler
 
-PROMPT = Prompt((1,), (1,), (), 1)
+TEMPLATE = Template((), "stream")
 SAMPLING = Sampling(0.0, 0, 1.0, 1.0, 0.0, 0, 1.0, 0)
 
 
-def utterance(number: int) -> Utterance:
-    return Utterance(id=number, prompt=PROMPT, sampling=SAMPLING, sink=Listener(), max_frames=1, description={})
+def utterance(number: int, *, live: bool = False, awaits_voice: bool = False) -> Utterance:
+    return Utterance(
+        id=number,
+        template=TEMPLATE,
+        script=Script(live=[], complete=False) if live else Script(),
+        sampling=SAMPLING,
+        sink=Listener(),
+        max_frames=1,
+        trim_leading_silence=True,
+        description={},
+        awaits_voice=awaits_voice,
+    )
 
 
 class SchedulerModel(RuleBasedStateMachine):
-    """Beside the scheduler, who is where; `state` plays the device's rows and is changed by moves alone."""
+    """Beside the scheduler, who is where; `state` plays the device's rows and is changed by moves alone.
+
+    ready: who of the waiting could come in. dry: who of the running has no text for the next frame.
+    """
 
     @initialize(slots=st.integers(1, 5))
     def start(self, slots: int) -> None:
         self.scheduler, self.slots = Scheduler(slots), slots
         self.waiting: list[int] = []
+        self.ready: set[int] = set()
+        self.dry: set[int] = set()
         self.state: dict[int, int] = {}
         self.left: list[int] = []
         self.entered = 0
 
-    @rule()
-    def enqueue(self) -> None:
+    @rule(live=st.booleans(), awaits_voice=st.booleans())
+    def enqueue(self, live: bool, awaits_voice: bool) -> None:
         self.entered += 1
-        self.scheduler.enqueue(utterance(self.entered))
+        self.scheduler.enqueue(utterance(self.entered, live=live, awaits_voice=awaits_voice))
         self.waiting.append(self.entered)
+        if not live and not awaits_voice:
+            self.ready.add(self.entered)
+
+    @precondition(lambda self: set(self.waiting) - self.ready)
+    @rule(data=st.data())
+    def become_ready(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(set(self.waiting) - self.ready)))
+        someone = self.scheduler.find(number)
+        assert someone is not None
+        someone.awaits_voice = False
+        if someone.script.live is not None:
+            someone.script.live.append(1)
+        self.ready.add(number)
 
     @rule()
     def admit(self) -> None:
         for someone, slot in self.scheduler.admit():
-            assert someone.id == self.waiting.pop(0), "first come, first served"
+            expected = next(number for number in self.waiting if number in self.ready)
+            assert someone.id == expected, "first ready, first served"
             assert slot not in self.state, "the slot was free"
+            self.waiting.remove(someone.id)
+            self.ready.discard(someone.id)
             self.state[slot] = someone.id
-        assert not self.waiting or len(self.state) == self.slots, "nobody waits while a slot is free"
+            if someone.dry:
+                self.dry.add(someone.id)
+        assert not self.ready or len(self.state) == self.slots, "nobody who is ready waits while a slot is free"
+
+    @precondition(lambda self: self.dry)
+    @rule(data=st.data())
+    def get_text(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.dry)))
+        someone = self.scheduler.find(number)
+        assert someone is not None
+        someone.script.complete = True
+        self.dry.discard(number)
 
     @precondition(lambda self: self.state)
     @rule(data=st.data())
     def retire(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.state)))
+        self.dry.discard(self.state[slot])
         self.left.append(self.state.pop(slot))
         move = self.scheduler.retire(slot)
         if move is not None:
@@ -61,6 +104,7 @@ class SchedulerModel(RuleBasedStateMachine):
         if taken is not None:
             assert taken.id == number
             self.waiting.remove(number)
+            self.ready.discard(number)
             self.left.append(number)
 
     @rule()
@@ -68,14 +112,20 @@ class SchedulerModel(RuleBasedStateMachine):
         everybody = [someone.id for someone in self.scheduler.drain()]
         assert everybody == [self.state[slot] for slot in sorted(self.state)] + self.waiting
         self.left += everybody
-        self.state.clear()
-        self.waiting.clear()
+        for place in (self.state, self.waiting, self.ready, self.dry):
+            place.clear()
 
     @invariant()
     def running_fill_the_first_slots_in_the_order_of_the_device(self) -> None:
         assert sorted(self.state) == list(range(len(self.state)))
         assert [someone.id for someone in self.scheduler.running] == [self.state[s] for s in sorted(self.state)]
-        assert self.scheduler.waiting == len(self.waiting)
+        assert [someone.id for someone in self.scheduler.waiting] == self.waiting
+
+    @invariant()
+    def there_is_work_when_somebody_can_come_in_or_speak(self) -> None:
+        can_enter = bool(self.ready) and len(self.state) < self.slots
+        can_speak = bool(set(self.state.values()) - self.dry)
+        assert self.scheduler.has_work == (can_enter or can_speak)
 
     @invariant()
     def everybody_is_in_exactly_one_place(self) -> None:
@@ -84,6 +134,10 @@ class SchedulerModel(RuleBasedStateMachine):
         for number in range(self.entered + 2):
             expected = next((slot for slot, someone in self.state.items() if someone == number), None)
             assert self.scheduler.slot_of(number) == expected
+            found = self.scheduler.find(number)
+            assert (found.id if found else None) == (
+                number if number in places[: len(places) - len(self.left)] else None
+            )
 
 
 TestTheSchedulerAgreesWithItsModel = SchedulerModel.TestCase

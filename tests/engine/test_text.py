@@ -32,7 +32,9 @@ def pieces(folder: Path, ids: list[int]) -> list[str]:
 
 
 def test_the_two_pretokenizers_cut_words_in_camel_case_differently(merging: Path) -> None:
-    plain, patched = (TextTokenizer(merging, kind).encode_user("HelloWorld", "text") for kind in ("qwen2", "mistral"))
+    plain, patched = (
+        TextTokenizer(merging, kind).encode_user("HelloWorld", "text", 99) for kind in ("qwen2", "mistral")
+    )
     assert pieces(merging, plain) == ["H", "e", "l", "l", "oW", "o", "r", "l", "d"]
     assert pieces(merging, patched) == [*"HelloWorld"]
 
@@ -45,19 +47,19 @@ def test_however_a_text_is_cut_every_character_comes_back(merging: Path, text: s
 
 
 def test_text_is_stripped(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.encode_user(" \n\tHi \u2003\n", "text") == tokenizer.encode_user("Hi", "text")
+    assert tokenizer.encode_user(" \n\tHi \u2003\n", "text", 99) == tokenizer.encode_user("Hi", "text", 99)
 
 
 def test_text_is_composed(tokenizer: TextTokenizer) -> None:
     decomposed = unicodedata.normalize("NFD", "é ü 각")
     assert decomposed != "é ü 각"
-    assert tokenizer.encode_user(decomposed, "text") == tokenizer.encode_user("é ü 각", "text")
+    assert tokenizer.encode_user(decomposed, "text", 99) == tokenizer.encode_user("é ü 각", "text", 99)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t\u3000"])
 def test_a_blank_text_is_refused_by_the_name_of_its_field(tokenizer: TextTokenizer, text: str) -> None:
     with pytest.raises(InvalidRequest, match="instruct is empty"):
-        tokenizer.encode_user(text, "instruct")
+        tokenizer.encode_user(text, "instruct", 99)
 
 
 @pytest.mark.parametrize(
@@ -65,23 +67,23 @@ def test_a_blank_text_is_refused_by_the_name_of_its_field(tokenizer: TextTokeniz
 )
 def test_control_tokens_are_refused_by_name(tokenizer: TextTokenizer, token: str) -> None:
     with pytest.raises(InvalidRequest, match="text contains the control token") as caught:
-        tokenizer.encode_user(f"Say {token}now", "text")
+        tokenizer.encode_user(f"Say {token}now", "text", 999)
     assert token in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["a < b | c > d", "<im_start>", "x <| y", "|>", "<b>bold</b>"])
 def test_text_that_only_resembles_a_control_token_is_spoken(tokenizer: TextTokenizer, text: str) -> None:
-    assert tokenizer.encode_user(text, "text")
+    assert tokenizer.encode_user(text, "text", 999)
 
 
 def test_half_a_surrogate_pair_is_refused(tokenizer: TextTokenizer) -> None:
     with pytest.raises(InvalidRequest, match="surrogate"):
-        tokenizer.encode_user("a\ud83d b", "text")
+        tokenizer.encode_user("a\ud83d b", "text", 999)
 
 
 def test_no_user_text_makes_a_special_id(tokenizer: TextTokenizer, checkpoint: Checkpoint) -> None:
     first_special = min(checkpoint.model.ids.tts_pad, tokenizer.encode("<|endoftext|>")[0])
-    assert max(tokenizer.encode_user("".join(map(chr, range(0x20, 0x250))), "text")) < first_special
+    assert max(tokenizer.encode_user("".join(map(chr, range(0x20, 0x250))), "text", 9_999)) < first_special
 
 
 def test_the_template_may_use_special_tokens(tokenizer: TextTokenizer) -> None:

@@ -1,117 +1,105 @@
-"""Voice folders and speakers: what a manifest may say, and what a name leads to."""
+"""Which voice a name leads to, for each kind of checkpoint: a folder, a speaker, or a recording a request brings."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from commands.demo_checkpoint import write_demo_checkpoint
 from tests.conftest import Demo
 from tests.engine.conftest import VOICES
-from tts_engine import SettingsError, UnknownVoice, Unsupported
+from tts_engine import InvalidRequest, UnknownVoice, Unsupported
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.model_config import ModelConfig
-from tts_engine.voices import Manifest, VoiceBook, read_manifests
+from tts_engine.voice_library import VoiceLibrary
+from tts_engine.voices import REQUEST_VOICE, VoiceBook
 
-MAKIMA = Manifest(id="makima", name="Makima", speaker="Serena", instruct="Calm.", language="english")
-MUTE = Manifest(id="mute", name="Mute")
-BEIJING = Manifest(id="beijing", name="B", speaker="dylan")
-ABSENT = Manifest(id="absent", name="A", speaker="nobody")
-FOLDERS = {m.id: m for m in (MAKIMA, MUTE, BEIJING, ABSENT)}
+EMPTY = VoiceLibrary(None)
+RECORDING = np.random.default_rng(0).uniform(-0.4, 0.4, 36_000).astype(np.float32)
 
 
-def written(folder: Path, name: str, content: Any) -> Path:
-    (folder / name).mkdir(parents=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    (folder / name / "manifest.json").write_text(text, encoding="utf-8")
-    return folder
+def written(library: Path, name: str, *, recorded: bool = False, **values: Any) -> Path:
+    """A voice folder under `library`."""
+    (library / name).mkdir(parents=True)
+    if recorded:
+        soundfile.write(library / name / "reference.wav", RECORDING, 24_000, subtype="FLOAT")
+        values["reference_audio"] = "reference.wav"
+    (library / name / "manifest.json").write_text(json.dumps({"name": name, **values}), encoding="utf-8")
+    return library
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    """Voices of every kind of recipe."""
+    library = tmp_path / "voices"
+    written(
+        library,
+        "makima",
+        recorded=True,
+        speaker="Serena",
+        instruct="Calm.",
+        language="english",
+        reference_text="Good evening.",
+    )
+    written(library, "mute")
+    written(library, "beijing", speaker="dylan")
+    written(library, "absent", speaker="nobody")
+    written(library, "echo", recorded=True)
+    return library
+
+
+@pytest.fixture
+def folders(voices: Path) -> VoiceLibrary:
+    return VoiceLibrary(voices)
 
 
 def design(demo: Demo) -> ModelConfig:
     return Checkpoint.read(demo(model_type="voice_design", size="1b7")).model
 
 
-# Manifests.
+def base(demo: Demo) -> ModelConfig:
+    return Checkpoint.read(demo(model_type="base")).model
 
 
-def test_the_voices_of_this_repository_can_be_read() -> None:
-    assert read_manifests(VOICES)["makima"].speaker == "serena"
+def test_the_voices_of_this_repository_can_be_made_by_every_kind_of_checkpoint(
+    demo: Demo, checkpoint: Checkpoint
+) -> None:
+    library = VoiceLibrary(VOICES)
+    assert library.check()["makima"].manifest.speaker == "serena"
+    for model in (checkpoint.model, design(demo), base(demo)):
+        assert VoiceBook(model, library, "makima").ids == library.names()
+        assert VoiceBook(model, library, "makima").resolve(None).id == "makima"
 
 
-def test_every_key_of_a_manifest_is_kept(tmp_path: Path) -> None:
-    values = {
-        key: f"the {key}"
-        for key in ("name", "description", "language", "reference_audio", "reference_text", "speaker", "instruct")
-    } | {"source": "here", "licence": "CC0"}
-    assert read_manifests(written(tmp_path, "one", values)) == {"one": Manifest(id="one", **values)}
+# Named speakers.
 
 
-def test_files_beside_the_folders_are_no_voices(tmp_path: Path) -> None:
-    written(tmp_path, "one", {"name": "One"})
-    (tmp_path / "README.md").write_text("about these")
-    assert list(read_manifests(tmp_path)) == ["one"]
-    assert read_manifests(None) == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("{", "cannot read"),
-        ("[]", "must be a JSON object with a name"),
-        ({}, "must be a JSON object with a name"),
-        ({"name": 5}, "must be a JSON object with a name"),
-        ({"name": "One", "speeker": "ryan"}, "unknown key 'speeker'; known: description, instruct"),
-        ({"name": "One", "speaker": ["ryan"]}, "speaker must be a text"),
-        ({"name": "One", "id": "two"}, "unknown key 'id'"),
-    ],
-)
-def test_a_malformed_manifest_is_refused_by_path_and_key(tmp_path: Path, content: Any, complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint) as caught:
-        read_manifests(written(tmp_path, "one", content))
-    assert "one/manifest.json" in str(caught.value)
-
-
-def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    with pytest.raises(SettingsError, match=r"one/manifest\.json"):
-        read_manifests(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["Makima", "two words", "-dash", "é", "x" * 65])
-def test_a_folder_whose_name_is_no_id_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="is no voice id"):
-        read_manifests(written(tmp_path, name, {"name": "One"}))
-
-
-def test_a_missing_voices_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="does not exist"):
-        read_manifests(tmp_path / "none")
-
-
-# Names.
-
-
-def test_a_folder_is_spoken_by_its_speaker(checkpoint: Checkpoint) -> None:
-    book = VoiceBook(checkpoint.model, FOLDERS, "makima")
+def test_a_folder_is_spoken_by_its_speaker(checkpoint: Checkpoint, folders: VoiceLibrary) -> None:
+    book = VoiceBook(checkpoint.model, folders, "makima")
     voice = book.resolve("makima")
-    assert (voice.id, voice.language, voice.dialect) == ("makima", "english", None)
+    assert (voice.id, voice.language, voice.dialect, voice.instruct) == ("makima", "english", None, "Calm.")
     assert voice.speaker_id == checkpoint.model.speakers["serena"]
+    assert voice.reference is None
     assert book.resolve("beijing").dialect == "beijing_dialect"
-    assert book.ids == ["makima", "beijing"]
+    assert book.ids == ["beijing", "makima"]
 
 
 @pytest.mark.parametrize("name", ["ryan", "Ryan", "RYAN"])
-def test_a_speaker_is_found_in_any_case(checkpoint: Checkpoint, name: str) -> None:
-    voice = VoiceBook(checkpoint.model, FOLDERS, "makima").resolve(name)
+def test_a_speaker_is_found_in_any_case(checkpoint: Checkpoint, folders: VoiceLibrary, name: str) -> None:
+    voice = VoiceBook(checkpoint.model, folders, "makima").resolve(name)
     assert (voice.id, voice.speaker_id) == ("ryan", checkpoint.model.speakers["ryan"])
 
 
-@pytest.mark.parametrize("name", ["nobody", "mute", "absent", "", "ryan ", "x" * 1000])
-def test_an_unknown_name_is_refused_with_a_list_of_those_there_are(checkpoint: Checkpoint, name: str) -> None:
+@pytest.mark.parametrize("name", ["nobody", "mute", "absent", "echo", "", "ryan ", "x" * 1000])
+def test_an_unknown_name_is_refused_with_a_list_of_those_there_are(
+    checkpoint: Checkpoint, folders: VoiceLibrary, name: str
+) -> None:
     with pytest.raises(UnknownVoice, match="aiden, beijing, dylan, eric, makima") as caught:
-        VoiceBook(checkpoint.model, FOLDERS, "makima").resolve(name)
+        VoiceBook(checkpoint.model, folders, "makima").resolve(name)
     assert len(str(caught.value)) < 300
 
 
@@ -119,26 +107,36 @@ def test_an_unknown_name_is_refused_with_a_list_of_those_there_are(checkpoint: C
 def test_a_name_that_looks_like_a_path_is_only_a_name(
     checkpoint: Checkpoint, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written(tmp_path / "inner", "voice", {"name": "V", "speaker": "ryan"})
-    written(tmp_path, "makima", {"name": "M", "speaker": "ryan"})
-    book = VoiceBook(checkpoint.model, read_manifests(tmp_path / "inner"), "voice")
+    written(tmp_path / "inner", "voice", speaker="ryan")
+    written(tmp_path, "makima", speaker="ryan")
+    book = VoiceBook(checkpoint.model, VoiceLibrary(tmp_path / "inner"), "voice")
     monkeypatch.chdir(tmp_path / "inner")
     with pytest.raises(UnknownVoice):
         book.resolve(name)
 
 
-def test_without_a_name_the_default_speaks(checkpoint: Checkpoint) -> None:
+def test_without_a_name_the_default_speaks(checkpoint: Checkpoint, folders: VoiceLibrary) -> None:
     ids = {
-        default: VoiceBook(checkpoint.model, FOLDERS, default).resolve(None).id
-        for default in ("makima", "vivian", "absent", "unheard-of")
+        default: VoiceBook(checkpoint.model, folders, default).resolve(None).id
+        for default in ("makima", "vivian", "Vivian", "absent", "unheard-of")
     }
     first = next(iter(checkpoint.model.speakers))
-    assert ids == {"makima": "makima", "vivian": "vivian", "absent": first, "unheard-of": first}
+    assert ids == {"makima": "makima", "vivian": "vivian", "Vivian": "vivian", "absent": first, "unheard-of": first}
 
 
-def test_a_fine_tuned_single_speaker_is_found_and_is_the_default(tmp_path: Path) -> None:
+def test_a_speaker_is_found_although_a_folder_has_its_name_and_cannot_be_made(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    written(tmp_path, "ryan")
+    written(tmp_path, "eric", speaker="dylan")
+    book = VoiceBook(checkpoint.model, VoiceLibrary(tmp_path), "makima")
+    assert book.resolve("ryan").speaker_id == checkpoint.model.speakers["ryan"]
+    assert book.resolve("eric").speaker_id == checkpoint.model.speakers["dylan"]
+
+
+def test_a_fine_tuned_single_speaker_is_found_and_is_the_default(tmp_path: Path, folders: VoiceLibrary) -> None:
     model = Checkpoint.read(write_demo_checkpoint(tmp_path / "tuned", speakers={"Anna": 3000})).model
-    book = VoiceBook(model, FOLDERS, "makima")
+    book = VoiceBook(model, folders, "makima")
     assert list(model.speakers) == ["anna"]
     assert book.resolve(None).id == book.resolve("ANNA").id == "anna"
     assert book.resolve(None).dialect is None
@@ -147,28 +145,79 @@ def test_a_fine_tuned_single_speaker_is_found_and_is_the_default(tmp_path: Path)
         book.resolve("serena")
 
 
-def test_a_checkpoint_without_any_speaker_says_so(checkpoint: Checkpoint) -> None:
-    with pytest.raises(UnknownVoice, match="no speakers"):
-        VoiceBook(replace(checkpoint.model, speakers={}), FOLDERS, "makima").resolve(None)
+def test_a_checkpoint_without_any_speaker_says_so(checkpoint: Checkpoint, folders: VoiceLibrary) -> None:
+    with pytest.raises(UnknownVoice, match="this server has none"):
+        VoiceBook(replace(checkpoint.model, speakers={}), folders, "makima").resolve(None)
 
 
-def test_a_designing_checkpoint_speaks_described_voices(demo: Demo) -> None:
-    book = VoiceBook(design(demo), FOLDERS, "makima")
+def test_a_folder_that_has_broken_is_refused_by_name_and_is_not_listed(
+    checkpoint: Checkpoint, voices: Path, folders: VoiceLibrary
+) -> None:
+    book = VoiceBook(checkpoint.model, folders, "makima")
+    (voices / "makima" / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="voice 'makima' cannot be used: cannot read"):
+        book.resolve("makima")
+    assert book.ids == ["beijing"]
+    assert book.resolve("beijing").id == "beijing"
+
+
+# Described voices.
+
+
+def test_a_designing_checkpoint_speaks_described_voices(demo: Demo, folders: VoiceLibrary) -> None:
+    book = VoiceBook(design(demo), folders, "makima")
     voice = book.resolve("makima")
-    assert (voice.id, voice.instruct, voice.speaker_id) == ("makima", "Calm.", None)
+    assert (voice.id, voice.language, voice.instruct, voice.speaker_id) == ("makima", "english", "Calm.", None)
+    assert voice.reference is None
     assert book.resolve(None) == voice
     assert book.ids == ["makima"]
-    for name in ("mute", "serena"):
+    for name in ("mute", "echo", "serena"):
         with pytest.raises(UnknownVoice, match="this server has: makima"):
             book.resolve(name)
 
 
 def test_a_designing_checkpoint_without_a_described_default_speaks_undescribed(demo: Demo) -> None:
-    voice = VoiceBook(design(demo), {}, "makima").resolve(None)
+    voice = VoiceBook(design(demo), EMPTY, "makima").resolve(None)
     assert (voice.id, voice.instruct) == ("undescribed", None)
 
 
-def test_a_base_checkpoint_is_not_served_yet(demo: Demo) -> None:
-    book = VoiceBook(Checkpoint.read(demo(model_type="base")).model, FOLDERS, "makima")
-    with pytest.raises(Unsupported, match="Base"):
-        book.resolve(None)
+# Cloned voices.
+
+
+def test_a_base_checkpoint_clones_the_voices_that_have_a_recording(demo: Demo, folders: VoiceLibrary) -> None:
+    book = VoiceBook(base(demo), folders, "makima")
+    voice = book.resolve("makima")
+    assert (voice.id, voice.language, voice.instruct, voice.speaker_id) == ("makima", "english", None, None)
+    assert voice.reference is not None
+    assert (voice.reference.text, voice.reference.frames) == ("Good evening.", 19)
+    assert np.array_equal(voice.reference.samples, RECORDING)
+    echo = book.resolve("echo").reference
+    assert echo is not None
+    assert echo.text is None
+    assert book.ids == ["echo", "makima"]
+    for name in ("mute", "beijing", "serena"):
+        with pytest.raises(UnknownVoice, match="this server has: echo, makima"):
+            book.resolve(name)
+
+
+def test_a_base_checkpoint_without_its_default_speaks_in_the_first_voice_it_can_make(
+    demo: Demo, folders: VoiceLibrary
+) -> None:
+    for default in ("beijing", "unheard-of"):
+        assert VoiceBook(base(demo), folders, default).resolve(None).id == "echo"
+    with pytest.raises(UnknownVoice, match="this server has none"):
+        VoiceBook(base(demo), EMPTY, "makima").resolve(None)
+
+
+def test_a_recording_that_comes_with_a_request_is_a_voice_for_base_checkpoints_alone(
+    demo: Demo, checkpoint: Checkpoint
+) -> None:
+    voice = VoiceBook(base(demo), EMPTY, "makima").cloned(RECORDING, 24_000, " Words. ")
+    assert voice.id == REQUEST_VOICE
+    assert voice.reference is not None
+    assert voice.reference.text == "Words."
+    for model in (checkpoint.model, design(demo)):
+        with pytest.raises(Unsupported, match=f"reference_audio needs a Base checkpoint; this one is {model.type}"):
+            VoiceBook(model, EMPTY, "makima").cloned(RECORDING, 24_000, None)
+    with pytest.raises(InvalidRequest, match=r"lasts 0\.00 s"):
+        VoiceBook(base(demo), EMPTY, "makima").cloned(RECORDING[:10], 24_000, None)

@@ -20,6 +20,7 @@ from tts_engine.weights import open_weights
 CPU = torch.device("cpu")
 MAIN, CODEC = "model.safetensors", "speech_tokenizer/model.safetensors"
 NORM = "talker.model.norm.weight"
+LAYER = "talker.model.layers.0"
 
 Change = Callable[[dict[str, Tensor]], None]
 
@@ -59,8 +60,24 @@ def test_every_tensor_of_a_checkpoint_is_used_or_known_to_be_of_no_use(demo: Dem
     load(demo(model_type=kind[0], size=kind[1]))
 
 
-def test_the_speaker_encoder_of_a_base_checkpoint_is_left(demo: Demo) -> None:
-    load(demo(model_type="base"))
+@pytest.mark.parametrize("size", ["0b6", "1b7"])
+def test_a_base_checkpoint_has_its_encoders_loaded(demo: Demo, size: str) -> None:
+    voices = load(demo(model_type="base", size=size)).voices
+    assert voices is not None
+    assert voices.codec_encoder.codebooks.dtype == torch.float32
+    assert load(demo()).voices is None
+
+
+def test_a_speaker_encoder_that_nobody_needs_is_left(folder: Path, demo: Demo) -> None:
+    encoder = {
+        name: tensor
+        for path in demo(model_type="base").glob("*.safetensors")
+        for name, tensor in load_file(path).items()
+        if name.startswith("speaker_encoder.")
+    }
+    assert encoder
+    change(folder / MAIN, lambda tensors: tensors.update(encoder))
+    assert load(folder).voices is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(folder: Path, shape: tuple
 
 def test_a_tensor_may_not_be_taken_twice(demo: Demo) -> None:
     def take_twice() -> None:
-        with open_weights(demo(), CPU, torch.float32) as weights:
+        with open_weights(demo(), CPU) as weights:
             weights.take(NORM, 64)
             weights.take(NORM, 64)
 
@@ -104,8 +121,17 @@ def test_a_tensor_may_not_be_taken_twice(demo: Demo) -> None:
         take_twice()
 
 
+def test_weights_come_in_the_precision_last_asked_for(demo: Demo) -> None:
+    with open_weights(demo(), CPU) as weights:
+        assert weights.take(NORM, 64).dtype == torch.float32
+        assert (
+            weights.cast(torch.float64).take("talker.model.layers.0.input_layernorm.weight", 64).dtype == torch.float64
+        )
+        weights.leave(("talker.",))
+
+
 def test_an_error_of_the_reader_is_not_hidden_by_what_it_left_over(demo: Demo) -> None:
-    with pytest.raises(ZeroDivisionError), open_weights(demo(), CPU, torch.float32):
+    with pytest.raises(ZeroDivisionError), open_weights(demo(), CPU):
         raise ZeroDivisionError
 
 
@@ -134,7 +160,10 @@ def test_a_tensor_in_two_shards_is_refused(folder: Path) -> None:
     [
         ("{", "is not a safetensors index"),
         ("{}", "is not a safetensors index"),
+        ("[]", "is not a safetensors index"),
         ('{"weight_map": []}', "is not a safetensors index"),
+        ('{"weight_map": {"a": 5}}', "is not a safetensors index"),
+        ('{"weight_map": {"a": ["x"]}}', "is not a safetensors index"),
         ('{"weight_map": {"a": "../other/model.safetensors"}}', "names a shard outside its folder"),
     ],
 )
@@ -174,3 +203,10 @@ def test_the_codec_is_never_less_precise_than_its_weights(demo: Demo) -> None:
     networks = load(demo(), torch.bfloat16)
     assert networks.talker.head.dtype == networks.predictor.heads.dtype == torch.bfloat16
     assert networks.codec.codebooks.dtype == networks.codec.exit.weight.dtype == torch.float32
+
+
+def test_the_encoders_are_never_less_precise_than_their_weights(demo: Demo) -> None:
+    voices = load(demo(model_type="base"), torch.bfloat16).voices
+    assert voices is not None
+    assert voices.codec_encoder.codebooks.dtype == torch.float32
+    assert load(demo(model_type="base"), torch.float64).codec.codebooks.dtype == torch.float64

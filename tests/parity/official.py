@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,16 @@ DEADLINE_S = 300
 
 @dataclass(frozen=True)
 class Speech:
-    """Codes int64 (T, 16), audio float32 (T*1920,) of those codes, and the talker's logits (steps, V)."""
+    """Codes int64 (T, 16), audio float32 (T*1920,) of those codes, and the talker's logits (steps, V).
+
+    Of a clone: vector (D,), and recording int64 (T, 16), the codes it goes on from when it is made in context.
+    """
 
     codes: npt.NDArray[np.int64]
     audio: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
+    vector: npt.NDArray[np.float32] | None
+    recording: npt.NDArray[np.int64] | None
 
 
 def official_python() -> str:
@@ -40,13 +46,16 @@ def official_python() -> str:
 
 
 class OfficialRun:
-    """The official package at work in its own process, on calls whose checkpoints are in `checkpoints`."""
+    """The official package at work in its own process, on calls whose checkpoints are in `checkpoints`.
 
-    def __init__(self, calls: Sequence[Call], checkpoints: Path, out: Path) -> None:
+    Sound files to clone are in `recordings`.
+    """
+
+    def __init__(self, calls: Sequence[Call], checkpoints: Path, recordings: Path, out: Path) -> None:
         self._out = out
         out.mkdir()
         cases = out / "cases.jsonl"
-        lines = (json.dumps(_case(call, checkpoints), ensure_ascii=False) for call in calls)
+        lines = (json.dumps(_case(call, checkpoints, recordings), ensure_ascii=False) for call in calls)
         cases.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._log = out / "worker.log"
         worker = Path(__file__).with_name("official_worker.py")
@@ -69,11 +78,15 @@ class OfficialRun:
 
     def speech(self, row: Row) -> Speech:
         """What the official package made of a row."""
-        parts = (np.load(self._out / f"{row.id}.{part}.npy") for part in ("codes", "audio", "logits"))
-        return Speech(*parts)
+        return Speech(**{part: self._part(row, part) for part in ("codes", "audio", "logits", "vector", "recording")})
+
+    def _part(self, row: Row, part: str) -> Any:
+        """One of the arrays a row left; None for those that only clones leave."""
+        path = self._out / f"{row.id}.{part}.npy"
+        return np.load(path) if path.exists() or part in ("codes", "audio", "logits") else None
 
 
-def _case(call: Call, checkpoints: Path) -> dict[str, object]:
+def _case(call: Call, checkpoints: Path, recordings: Path) -> dict[str, object]:
     return {
         "checkpoint": str(checkpoints / call.model.name),
         "method": call.model.model_type,
@@ -85,4 +98,6 @@ def _case(call: Call, checkpoints: Path) -> dict[str, object]:
         "languages": [row.language for row in call.rows],
         "speakers": [row.speaker for row in call.rows],
         "instructs": [row.instruct for row in call.rows],
+        "recordings": [str(recordings / row.recording.file) if row.recording else None for row in call.rows],
+        "transcripts": [row.transcript for row in call.rows],
     }

@@ -3,11 +3,13 @@
     python official_worker.py CASES.jsonl OUT
 
 Runs in the official package's own environment and knows nothing of our engine. A line is one call of the package:
-    checkpoint, method (custom_voice | voice_design), non_streaming_mode, max_new_tokens, logits (optional bool)
-    and lists of equal length, one entry a row: ids, texts, languages, speakers (custom_voice), instructs.
+    checkpoint, method (custom_voice | voice_design | base), non_streaming_mode, max_new_tokens, logits (optional bool)
+    and lists of equal length, one entry a row: ids, texts, languages, speakers (custom_voice), instructs, and for base
+    recordings (paths) and transcripts (null clones by the voice's vector alone).
 Every row leaves OUT/<id>.codes.npy, int64 (T, 16); OUT/<id>.audio.npy, float32 (T*1920,), the whole codec run over
-all its codes at once; and with "logits" OUT/<id>.logits.npy, float32 (steps, V), the talker's own logits. The
-choice is greedy.
+all its codes at once, behind those of a recording cloned in context; and with "logits" OUT/<id>.logits.npy, float32
+(steps, V), the talker's own logits. A clone leaves OUT/<id>.vector.npy, float32 (D,), and, in context,
+OUT/<id>.recording.npy, int64 (T, 16). The choice is greedy.
 """
 
 import json
@@ -34,6 +36,7 @@ class Recorder:
         self.tts = Qwen3TTSModel.from_pretrained(checkpoint, device_map="cpu", dtype=torch.float32)
         self.codes: list[torch.Tensor] = []
         self.logits: list[torch.Tensor] = []
+        self.clones: list[Any] = []
         self._generate = self.tts.model.generate
         self.tts.model.generate = self._recording_generate
         self.tts.model.talker.codec_head.register_forward_hook(self._record_logits)
@@ -51,27 +54,42 @@ class Recorder:
     def call(self, case: dict[str, Any]) -> None:
         """Generates the case's rows, all in one batch."""
         self.logits = []
+        self.clones = []
         shared = {
             "language": case["languages"],
-            "instruct": case["instructs"],
             "non_streaming_mode": case["non_streaming_mode"],
             "max_new_tokens": case["max_new_tokens"],
             "do_sample": False,
             "subtalker_dosample": False,
         }
         if case["method"] == "custom_voice":
+            shared["instruct"] = case["instructs"]
             self.tts.generate_custom_voice(case["texts"], speaker=case["speakers"], **shared)
         elif case["method"] == "voice_design":
-            self.tts.generate_voice_design(case["texts"], **shared)
+            self.tts.generate_voice_design(case["texts"], instruct=case["instructs"], **shared)
+        elif case["method"] == "base":
+            self.clones = [self._clone(*row) for row in zip(case["recordings"], case["transcripts"], strict=True)]
+            self.tts.generate_voice_clone(case["texts"], voice_clone_prompt=self.clones, **shared)
         else:
-            raise ValueError(f"method {case['method']!r} is not custom_voice or voice_design")
+            raise ValueError(f"method {case['method']!r} is not custom_voice, voice_design or base")
+
+    def _clone(self, recording: str, transcript: str | None) -> Any:
+        """A recording's prompt item, made alone: together, the package pads recordings, which changes their codes."""
+        alone = transcript is None
+        return self.tts.create_voice_clone_prompt(recording, ref_text=transcript, x_vector_only_mode=alone)[0]
+
+    def recording_codes(self, row: int) -> torch.Tensor | None:
+        """Codes (T, 16) of the recording that a row of the last call is cloned from in context."""
+        return self.clones[row].ref_code if self.clones else None
 
     @torch.no_grad()
-    def audio(self, codes: torch.Tensor) -> np.ndarray:
-        """The codec's answer (T*1920,) to codes (T, 16), unchunked."""
+    def audio(self, codes: torch.Tensor, before: torch.Tensor | None) -> np.ndarray:
+        """The codec's answer (T*1920,) to codes (T, 16) that follow those `before` them, unchunked."""
         if not len(codes):
             return np.zeros(0, np.float32)
-        return self.tts.model.speech_tokenizer.model.decoder(codes.T[None])[0, 0].numpy()
+        whole = codes if before is None else torch.cat((before, codes))
+        sound = self.tts.model.speech_tokenizer.model.decoder(whole.T[None])[0, 0].numpy()
+        return sound[len(sound) - 1920 * len(codes) :]
 
 
 def run(cases: list[dict[str, Any]], out: Path) -> None:
@@ -84,7 +102,12 @@ def run(cases: list[dict[str, Any]], out: Path) -> None:
         recorder.call(case)
         for row, (name, codes) in enumerate(zip(case["ids"], recorder.codes, strict=True)):
             np.save(out / f"{name}.codes.npy", codes.numpy().astype(np.int64))
-            np.save(out / f"{name}.audio.npy", recorder.audio(codes).astype(np.float32))
+            before = recorder.recording_codes(row)
+            np.save(out / f"{name}.audio.npy", recorder.audio(codes, before).astype(np.float32))
+            if recorder.clones:
+                np.save(out / f"{name}.vector.npy", recorder.clones[row].ref_spk_embedding.float().numpy())
+            if before is not None:
+                np.save(out / f"{name}.recording.npy", before.numpy().astype(np.int64))
             if case.get("logits"):
                 np.save(out / f"{name}.logits.npy", torch.stack([step[row] for step in recorder.logits]).numpy())
 

@@ -21,7 +21,8 @@ from tests.conftest import Demo
 from tests.stack.serving import Serve
 from tests.stack.speaking import Pcm
 
-Render = Callable[[Sequence[dict[str, Any]]], list[Pcm]]
+Render = Callable[..., list[Pcm]]
+VOICES = Path(__file__).resolve().parents[2] / "voices"
 StartServe = Callable[..., Serve]
 
 # Sums of another batch shape round differently; in float32 that is far too little to change a greedy choice.
@@ -29,13 +30,17 @@ ENVIRONMENT = {"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32"}
 GREEDY = {"do_sample": False, "subtalker_dosample": False}
 
 
-@pytest.fixture(scope="session")
-def greedy_checkpoint(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint") / "greedy"
-    shutil.copytree(demo(), folder)
+def made_greedy(checkpoint: Path, folder: Path) -> Path:
+    """A copy of a checkpoint that is greedy unless a request says otherwise."""
+    shutil.copytree(checkpoint, folder)
     generation = folder / "generation_config.json"
     generation.write_text(json.dumps({**json.loads(generation.read_text()), **GREEDY}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def greedy_checkpoint(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_greedy(demo(), tmp_path_factory.mktemp("checkpoint") / "greedy")
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +73,26 @@ def start_serve() -> Iterator[StartServe]:
 def render(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """PCM that scripts/render makes of requests, in their order, one at a time."""
 
-    def made(requests: Sequence[dict[str, Any]]) -> list[Pcm]:
+    def made(
+        requests: Sequence[dict[str, Any]], checkpoint: Path = greedy_checkpoint, voices: Path = VOICES
+    ) -> list[Pcm]:
         out = tmp_path_factory.mktemp("rendered")
         lines = out / "requests.jsonl"
         lines.write_text("".join(json.dumps({"id": f"r{n}", **request}) + "\n" for n, request in enumerate(requests)))
-        options = ["--model", greedy_checkpoint, "--out", out, "--batch", "1", "--device", "cpu", "--dtype", "float32"]
+        options = [
+            "--model",
+            checkpoint,
+            "--voices",
+            voices,
+            "--out",
+            out,
+            "--batch",
+            "1",
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
         command = [sys.executable, "-P", "-m", "commands.render", str(lines), *map(str, options)]
         finished = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
         assert finished.returncode == 0, finished.stderr

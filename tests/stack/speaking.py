@@ -15,7 +15,20 @@ from websockets.asyncio.client import ClientConnection
 SAMPLES_PER_FRAME = 1920
 COMPLETE = '{"type":"audio_end","sample_rate":24000,"format":"pcm_s16le","channels":1,"cancelled":false}'
 CANCELLED = COMPLETE.replace("false", "true")
-TYPES = {"text": "BYTES", "voice": "BYTES", "language": "BYTES", "temperature": "FP32", "seed": "UINT64"}
+TYPES = {
+    "text": "BYTES",
+    "voice": "BYTES",
+    "language": "BYTES",
+    "temperature": "FP32",
+    "seed": "UINT64",
+    "text_placement": "BYTES",
+    "reference_audio": "FP32",
+    "reference_sample_rate": "INT32",
+    "reference_text": "BYTES",
+    "utterance": "BYTES",
+    "text_complete": "BOOL",
+}
+HEADERS = {"triton_grpc_error": "true"}
 
 Pcm = npt.NDArray[np.int16]
 
@@ -40,17 +53,17 @@ class Heard:
         return self.first - self.asked
 
 
-async def speak(socket: ClientConnection, text: str) -> Heard:
+async def speak(socket: ClientConnection, text: str, voice: str | None = None) -> Heard:
     """Asks for a text on a v1 socket and listens to its end."""
-    heard = Heard(await ask(socket, text))
+    heard = Heard(await ask(socket, text, voice))
     await listen(socket, heard)
     return heard
 
 
-async def ask(socket: ClientConnection, text: str) -> float:
+async def ask(socket: ClientConnection, text: str, voice: str | None = None) -> float:
     """Sends a speak; the time when it was sent."""
     asked = time.monotonic()
-    await socket.send(json.dumps({"type": "speak", "text": text}))
+    await socket.send(json.dumps({"type": "speak", "text": text, "voice": voice}))
     return asked
 
 
@@ -69,22 +82,35 @@ async def infer(address: str, inputs: dict[str, Any]) -> tuple[Pcm, dict[str, An
     """One utterance from the model itself: its PCM and its `info`. Raises what Triton answers."""
 
     async def request() -> AsyncIterator[dict[str, Any]]:
-        yield {"model_name": "qwen3_tts", "inputs": [_tensor(name, value) for name, value in inputs.items()]}
+        yield inputs
 
     chunks, info = [np.zeros(0, np.int16)], {}
-    async with asyncio.timeout(60), grpcclient.InferenceServerClient(address) as client:
-        async for answer, error in client.stream_infer(request()):
-            if error is not None:
-                raise error
-            chunks.append(answer.as_numpy("audio"))
-            if (last := answer.as_numpy("info")) is not None:
-                info = json.loads(last[0])
+    async for pcm, told in stream(address, request()):
+        chunks.append(pcm)
+        info = told or info
     return np.concatenate(chunks), info
 
 
+async def stream(
+    address: str, requests: AsyncIterator[dict[str, Any]]
+) -> AsyncIterator[tuple[Pcm, dict[str, Any] | None]]:
+    """What the model answers to requests on one stream, as it comes. Raises AioRpcError with the model's status."""
+
+    async def wire() -> AsyncIterator[dict[str, Any]]:
+        async for inputs in requests:
+            yield {"model_name": "qwen3_tts", "inputs": [_tensor(name, value) for name, value in inputs.items()]}
+
+    async with asyncio.timeout(60), grpcclient.InferenceServerClient(address) as client:
+        async for answer, error in client.stream_infer(wire(), headers=HEADERS):
+            if error is not None:
+                raise error
+            told = answer.as_numpy("info")
+            yield answer.as_numpy("audio"), None if told is None else json.loads(told[0])
+
+
 def _tensor(name: str, value: Any) -> Any:
-    kinds = {"BYTES": np.object_, "FP32": np.float32, "UINT64": np.uint64}
-    tensor = grpcclient.InferInput(name, [1], TYPES[name])
-    item = value.encode() if isinstance(value, str) else value
-    tensor.set_data_from_numpy(np.array([item], dtype=kinds[TYPES[name]]))
+    kinds = {"BYTES": np.object_, "FP32": np.float32, "UINT64": np.uint64, "INT32": np.int32, "BOOL": np.bool_}
+    items = value if isinstance(value, np.ndarray) else [value.encode() if isinstance(value, str) else value]
+    tensor = grpcclient.InferInput(name, [len(items)], TYPES[name])
+    tensor.set_data_from_numpy(np.array(items, dtype=kinds[TYPES[name]]))
     return tensor

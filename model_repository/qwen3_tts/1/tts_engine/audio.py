@@ -27,6 +27,8 @@ MAX_REFERENCE_SECONDS = 30.0
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 SILENCE_PEAK = 1e-3
 """A recording that never gets louder (-60 dBFS) has no voice in it."""
+LOUDEST_PEAK = 4.0
+"""Full scale is 1. Far louder samples are integers taken for floats, or would overflow in the encoders."""
 CLIPPED_SHARE = 1e-3
 """A recording with more samples than this at full scale sounds distorted, and so will its clone."""
 
@@ -60,6 +62,8 @@ def reference_samples(samples: Samples, sample_rate: int) -> Samples:
     peak = float(np.abs(mono).max())
     if peak < SILENCE_PEAK:
         raise InvalidRequest(f"the reference is silent: its peak is {peak:.2g}, the least is {SILENCE_PEAK:g}")
+    if peak > LOUDEST_PEAK:
+        raise InvalidRequest(f"the reference's peak is {peak:.2g}, the most is {LOUDEST_PEAK:g}; full scale is 1")
     return resample(mono, sample_rate, SAMPLE_RATE)
 
 
@@ -73,7 +77,7 @@ def resample(samples: Samples, source: int, target: int) -> Samples:
     if source == target:
         return samples
     made = soxr.resample(samples, source, target, quality="HQ")
-    length = math.ceil(len(samples) * target / source)
+    length = math.ceil(len(samples) * (target / source))  # as librosa rounds: one more where the ratio is inexact
     return np.pad(made[:length], (0, max(0, length - len(made)))).astype(np.float32)
 
 

@@ -5,6 +5,7 @@ Dimensions of the networks come from the checkpoint and stand in model_config.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -55,6 +56,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"{field.name} must be a finite number, got {value}")
             if isinstance(value, int | float) and value <= 0 and field.name not in _MAY_BE_ZERO:
                 raise SettingsError(f"{field.name} must be above 0, got {value}")
             if isinstance(value, int | float) and value < 0:

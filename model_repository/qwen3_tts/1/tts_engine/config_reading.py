@@ -69,6 +69,13 @@ class Section:
             raise CheckpointError(f"{self._path}.{key} is {value!r}; this engine knows {known}")
         return value
 
+    def refuse_elements_other_than(self, key: str, allowed: Any) -> None:
+        """Check a list that may be absent: all its elements must be the one value this engine implements."""
+        elements = self._values.get(key) or []
+        for element in elements if isinstance(elements, list) else [elements]:
+            if element != allowed:
+                raise CheckpointError(f"{self._path}.{key} has {element!r}; this engine knows {allowed!r}")
+
     def refuse_other_than(self, key: str, allowed: Any) -> None:
         """Check a key that may be absent: when there, it must have the one value this engine implements."""
         if key in self._values:

@@ -64,7 +64,7 @@ class _Listener:
         self.stream, self._events = stream, events
         self.opened = time.monotonic()
         self.utterance_id: int | None = None
-        self.heard = self.ended = self.cancel_sent = False
+        self.heard = self.ended = self.broken = self.cancel_sent = False
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         self._events.put(_Event(self, pcm))
@@ -127,7 +127,7 @@ class Delivery:
             for listener, contents in _by_listener(batch):
                 self._guarded(listener, partial(self._serve, listener, contents))
             now = time.monotonic()
-            if now >= polled + POLL_SECONDS:
+            if now >= polled + POLL_SECONDS or not self._live:
                 for listener in list(self._live.values()):
                     self._guarded(listener, partial(self._poll, listener))
                 self._observer.refresh()
@@ -140,7 +140,7 @@ class Delivery:
             work()
         except Exception:  # whatever one stream's transport raises
             log.exception("a response stream is broken")
-            listener.ended = True
+            listener.ended = listener.broken = True
             self._live.pop(id(listener), None)
             self._cancel_once(listener)
 
@@ -166,7 +166,8 @@ class Delivery:
             else:
                 chunks.append(content)
         if listener.ended:
-            self._cancel_once(listener)  # a broken stream, whose id had not come yet
+            if listener.broken:  # and perhaps its id had not come when it broke
+                self._cancel_once(listener)
             return
         pcm = np.concatenate(chunks) if chunks else _NO_SOUND
         if outcome is not None:

@@ -17,15 +17,15 @@ from pathlib import Path
 from .checkpoint import Checkpoint, load_networks
 from .config import SAMPLE_RATE, EngineConfig
 from .devices import device_named, dtype_named
-from .errors import EngineFailed, Overloaded, TtsError
+from .errors import EngineFailed, Overloaded
 from .generation import Generation, Statistics
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
-from .manifests import VoiceLibrary
 from .preparation import Preparation
 from .request import Reason, Sink, Speak, Utterance
 from .runner import Runner
 from .voice_encoder import EncodedVoice, VoiceEncoder
+from .voice_library import VoiceLibrary
 from .voices import Voice, VoiceBook
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Engine:
         self._checkpoint, self._config, self._voices, self._encoder = checkpoint, config, voices, encoder
         self._preparation = Preparation(checkpoint, config, voices)
         self._generation = Generation(config, self._preparation.prompts, runner, self._ended)
-        self._live = LiveUtterances(self._preparation.live_text)
-        self.statistics: Statistics = self._generation.statistics
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._live = LiveUtterances(self._preparation.live_text, self._inbox.put)
+        self.statistics: Statistics = self._generation.statistics
         self._thread = threading.Thread(target=self._main, name="tts-engine", daemon=True)
         self._admission = threading.Lock()
         self._unfinished = 0
@@ -71,7 +71,10 @@ class Engine:
         files = Checkpoint.read(checkpoint)
         library = VoiceLibrary(voices)
         networks = load_networks(files, place, precision)
-        encoder = VoiceEncoder(networks.voices, place, config.voice_cache_bytes) if networks.voices else None
+        encoder = None
+        if networks.voices is not None:
+            waiting = config.slots + config.max_waiting
+            encoder = VoiceEncoder(networks.voices, place, capacity=config.voice_cache_bytes, max_waiting=waiting)
         book = VoiceBook(files.model, library, config.default_voice)
         engine = cls(files, config, book, Runner(networks, files.model, config, place, precision), encoder)
         engine._preparation.check_voices(library)
@@ -94,14 +97,14 @@ class Engine:
         utterance, voice = self._preparation.prepare(speak, sink)
         self._admit()
         try:
-            first = self._live.open(speak.utterance or "", utterance.id, speak.text) if speak.is_live else None
-        except TtsError:
+            encoding = self._encoding(utterance, voice)
+            if speak.utterance is not None and speak.is_live:
+                self._live.open(speak.utterance, utterance.id, speak.text, lambda: self._inbox.put(utterance))
+            else:
+                self._inbox.put(utterance)
+        except BaseException:
             self._release()
             raise
-        encoding = self._encoding(utterance, voice)
-        self._inbox.put(utterance)
-        if first is not None:
-            self._inbox.put(first)
         if encoding is not None:
             encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance.id, done)))
         return utterance.id
@@ -111,11 +114,7 @@ class Engine:
 
         Raises InvalidRequest when the text is refused; the utterance then goes on without it.
         """
-        appended = self._live.append(name, text, complete=complete)
-        if appended is None:
-            return self._live.has_ended(name)
-        self._inbox.put(appended)
-        return True
+        return self._live.append(name, text, complete=complete)
 
     def cancel(self, utterance_id: int) -> None:
         """Ask for an utterance to end now; its sink's `end` tells when its slot is free. Unknown ids are ignored."""
@@ -245,6 +244,7 @@ class Engine:
         error = message.voice.exception()
         if error is None:
             utterance.voice, utterance.awaits_voice = message.voice.result(), False
+            utterance.voice.used_by_current_stream()
             utterance.last_text = time.monotonic()
             return
         log.error("encoding a recording has failed", exc_info=error)

@@ -106,9 +106,12 @@ class Generation:
             self._retire(slot, reason, error)
 
     def end_all(self, reason: Reason, error: TtsError | None) -> None:
-        """End everybody, without touching the device."""
+        """End everybody, without touching the device; a sink that raises keeps no other from its end."""
         for utterance in self._scheduler.drain():
-            self._end(utterance, reason, error)
+            try:
+                self._end(utterance, reason, error)
+            except Exception:  # the engine's last act: each must be told
+                log.exception("a sink has raised at the end of utterance %d", utterance.id)
 
     def deadline(self) -> float | None:
         """When the first of those who wait for text will have waited too long (monotonic seconds)."""

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from .errors import InvalidRequest
-from .text import TextTokenizer
+from .text import TextTokenizer, refuse_huge
 
 # A vowel or final consonant of Hangul, and the few other characters of combining class 0, that normal form C may
 # fuse with what stands before them (Unicode 15, NFC_Quick_Check=Maybe).
@@ -37,6 +37,7 @@ class LiveText:
 
         Raises InvalidRequest, and takes nothing, when the text would contain a control token or be too long.
         """
+        refuse_huge(self._tail + text, "text", self._limit - self._given)
         recent = self._recent + text
         self._tokenizer.refuse_control_tokens(recent, "text")
         tail = self._tail + text

@@ -28,18 +28,18 @@ class Appended:
 class LiveUtterances:
     """Names, texts and ids of live utterances, and names of those that ended lately."""
 
-    def __init__(self, live_text: Callable[[], LiveText]) -> None:
-        """live_text: makes the tokenizer of one text."""
-        self._live_text = live_text
+    def __init__(self, live_text: Callable[[], LiveText], deliver: Callable[[Appended], None]) -> None:
+        """live_text: makes the tokenizer of one text. deliver: told what has been appended, in order."""
+        self._live_text, self._deliver = live_text, deliver
         self._lock = threading.Lock()
         self._open: dict[str, tuple[int, LiveText]] = {}
         self._names: dict[int, str] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def open(self, name: str, utterance_id: int, text: str) -> Appended:
-        """Begin an utterance named `name` with its first text, which may be empty.
+    def open(self, name: str, utterance_id: int, text: str, begin: Callable[[], None]) -> None:
+        """Begin an utterance named `name` with its first text, which may be empty; `begin` goes before all text.
 
-        Raises InvalidRequest when the name is in use or the text is refused.
+        Raises InvalidRequest when the name is in use or the text is refused; nothing has begun then.
         """
         with self._lock:
             if name in self._open:
@@ -49,32 +49,30 @@ class LiveUtterances:
             self._open[name] = (utterance_id, live)
             self._names[utterance_id] = name
             self._ended.pop(name, None)
-            return Appended(utterance_id, ids, complete=False)
+            begin()
+            self._deliver(Appended(utterance_id, ids, complete=False))
 
-    def append(self, name: str, text: str, *, complete: bool) -> Appended | None:
-        """More text for `name`; None when it is not open.
+    def append(self, name: str, text: str, *, complete: bool) -> bool:
+        """More text for `name`. False when it is not open and has not just ended: then text comes too late, which is
+        nobody's fault, and is ignored.
 
         Raises InvalidRequest when the text is refused; what came before it stays.
         """
         with self._lock:
             if name not in self._open:
-                return None
+                return name in self._ended
             utterance_id, live = self._open[name]
             ids = live.append(text)
             if complete:
                 ids += live.finish()
                 self._forget(utterance_id)
-            return Appended(utterance_id, ids, complete)
+            self._deliver(Appended(utterance_id, ids, complete))
+            return True
 
     def ended(self, utterance_id: int) -> None:
         """An utterance has ended, live or not."""
         with self._lock:
             self._forget(utterance_id)
-
-    def has_ended(self, name: str) -> bool:
-        """Whether `name` was open and lately ended: text for it comes too late, which is nobody's fault."""
-        with self._lock:
-            return name in self._ended
 
     def _forget(self, utterance_id: int) -> None:
         name = self._names.pop(utterance_id, None)

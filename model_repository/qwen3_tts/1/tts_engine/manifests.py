@@ -1,14 +1,10 @@
-"""Voice folders: voices/<id>/manifest.json and the recording it names, read with care and noticed when they change.
-
-A name that comes from outside is compared with the names the folder lists; it never becomes part of a path.
-"""
+"""One voice folder: voices/<id>/manifest.json and the recording it names, read with care."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -69,72 +65,15 @@ class Reference:
         return cls(ready, words, digest.hexdigest())
 
 
-@dataclass(frozen=True)
-class VoiceFolder:
-    """One voice as read from disk; stamp tells whether the files have changed since."""
-
-    manifest: Manifest
-    reference: Reference | None
-    stamp: tuple[object, ...]
-
-
-class VoiceLibrary:
-    """All voice folders under one directory, read again when they change. May be used by any thread."""
-
-    def __init__(self, folder: Path | None) -> None:
-        """folder: None is an empty library. Raises VoiceError when it does not exist."""
-        if folder is not None and not folder.is_dir():
-            raise VoiceError(f"the voices directory {folder} does not exist")
-        self._folder = folder
-        self._known: dict[str, VoiceFolder] = {}
-
-    def names(self) -> list[str]:
-        """Ids of the folders there are now; hidden ones are no voices, so one can be made there and then renamed."""
-        if self._folder is None:
-            return []
-        with os.scandir(self._folder) as entries:
-            folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-            return sorted(name for name in folders if not name.startswith("."))
-
-    def check(self) -> dict[str, VoiceFolder]:
-        """Read every voice. Raises VoiceError for the first that cannot be used."""
-        return {name: self._read(name) for name in self.names()}
-
-    def manifests(self) -> list[Manifest]:
-        """Manifests of all voices that can be read; those that cannot are logged."""
-        found = []
-        for name in self.names():
-            try:
-                found.append(self._read(name).manifest)
-            except VoiceError as error:
-                log.warning("%s", error)
-        return found
-
-    def get(self, name: str) -> VoiceFolder | None:
-        """The voice `name` as its files are now; None when there is no such folder. Raises VoiceError."""
-        return self._read(name) if name in self.names() else None
-
-    def _read(self, name: str) -> VoiceFolder:
-        assert self._folder is not None, "only names that were listed are read"
-        folder = self._folder / name
-        known = self._known.get(name)
-        if known is not None and known.stamp == _stamp(folder, known.manifest):
-            return known
-        manifest = read_manifest(folder)
-        stamp = _stamp(folder, manifest)
-        voice = VoiceFolder(manifest, _read_reference(folder, manifest), stamp)
-        self._known[name] = voice
-        return voice
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a voice folder. Raises VoiceError naming the file and key for anything malformed."""
     path = folder / MANIFEST
     if not VOICE_ID.fullmatch(folder.name):
         raise VoiceError(f"{folder.name!r} is no voice id: it must match {VOICE_ID.pattern}")
+    _require_plain_file(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VoiceError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):
         raise VoiceError(f"{path} must be a JSON object with a name")
@@ -163,14 +102,12 @@ def read_recording(path: Path) -> tuple[Samples, int]:
         raise VoiceError(f"cannot read {path}: {error}") from error
 
 
-def _read_reference(folder: Path, manifest: Manifest) -> Reference | None:
+def read_reference(folder: Path, manifest: Manifest) -> Reference | None:
+    """The recording of a voice folder, if its manifest names one. Raises VoiceError when it cannot be cloned."""
     if manifest.reference_audio is None:
         return None
     path = folder / manifest.reference_audio
-    if path.is_symlink():
-        raise VoiceError(f"{path} is a link; a voice's recording must be a file in its folder")
-    if not path.is_file():
-        raise VoiceError(f"{path} is no file")
+    _require_plain_file(path)
     samples, rate = read_recording(path)
     try:
         reference = Reference.of(samples, rate, manifest.reference_text)
@@ -182,11 +119,9 @@ def _read_reference(folder: Path, manifest: Manifest) -> Reference | None:
     return reference
 
 
-def _stamp(folder: Path, manifest: Manifest) -> tuple[object, ...]:
-    """Sizes and times of a voice's files. Raises VoiceError when one is missing."""
-    names = [MANIFEST, *([manifest.reference_audio] if manifest.reference_audio else [])]
-    try:
-        stats = [os.stat(folder / name) for name in names]
-    except (OSError, ValueError) as error:
-        raise VoiceError(f"cannot read voice {folder.name!r}: {error}") from error
-    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+def _require_plain_file(path: Path) -> None:
+    """A link could lead out of the folder, a pipe would keep its reader waiting. Raises VoiceError."""
+    if path.is_symlink():
+        raise VoiceError(f"{path} is a link; a voice's files must lie in its folder")
+    if not path.is_file():
+        raise VoiceError(f"cannot read {path}: there is no such file")

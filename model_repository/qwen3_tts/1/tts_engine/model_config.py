@@ -40,6 +40,7 @@ class TransformerConfig:
         section.refuse_other_than("hidden_act", "silu")
         section.refuse_other_than("attention_bias", False)
         section.refuse_other_than("use_sliding_window", False)
+        section.refuse_elements_other_than("layer_types", "full_attention")
         heads, kv_heads = section.size("num_attention_heads"), section.size("num_key_value_heads")
         if heads % kv_heads:
             raise CheckpointError(f"{heads} attention heads cannot share {kv_heads} key/value heads evenly")

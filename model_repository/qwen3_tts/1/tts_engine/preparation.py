@@ -6,20 +6,21 @@ After this nothing about a request can be wrong any more. Knows neither devices 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 
 from .checkpoint import Checkpoint
 from .config import EngineConfig
-from .errors import InvalidRequest, VoiceError
+from .errors import InvalidRequest, UnknownVoice
 from .live_text import LiveText
-from .manifests import VoiceLibrary
-from .prompt import Placement, PromptBuilder, limited
+from .prompt import Placement, PromptBuilder
 from .request import Script, Sink, Speak, Utterance
 from .segmentation import Segmenter
 from .text import TextTokenizer
+from .voice_library import VoiceLibrary
 from .voices import Voice, VoiceBook
 
-_CHARACTERS_PER_TOKEN = 16
+log = logging.getLogger(__name__)
 
 
 class Preparation:
@@ -64,17 +65,27 @@ class Preparation:
         return utterance, voice
 
     def check_voices(self, library: VoiceLibrary) -> None:
-        """Read every voice there is, to complain at once of what could not be used. Raises VoiceError."""
-        for folder in library.check().values():
-            manifest = folder.manifest
+        """Read every voice there is, to complain at once of what could not be used. Raises VoiceError.
+
+        What only this checkpoint or these limits cannot take, such as its language, is logged: others may.
+        """
+        for name in library.check():
             try:
-                self.prompts.language(manifest.language, Voice(id=manifest.id))
+                voice = self._voices.resolve(name)
+                language = self.prompts.language(None, voice)
+                placement = self.prompts.default_placement
+                self.prompts.template(voice, language=language, instruct=voice.instruct, placement=placement)
+            except UnknownVoice:
+                continue  # it has no recipe for this type of checkpoint
             except InvalidRequest as error:
-                raise VoiceError(f"voice {manifest.id!r}: {error}") from error
+                log.warning("voice %s: %s", name, error)
 
     def live_text(self) -> LiveText:
-        """A tokenizer for one text that is being written."""
-        return LiveText(self._tokenizer, self._config.max_text_tokens)
+        """A tokenizer for one text that is being written.
+
+        It is spoken in one generation, a token a frame, so it may not be longer than a generation.
+        """
+        return LiveText(self._tokenizer, min(self._config.max_text_tokens, self._config.max_frames))
 
     def _voice(self, speak: Speak) -> Voice:
         if speak.reference_audio is None:
@@ -99,15 +110,8 @@ class Preparation:
         return choices[speak.text_placement]
 
     def _script(self, text: str, language: str) -> Script:
-        self._refuse_huge(text)
-        limited(self._tokenizer.encode_user(text, "text"), self._config.max_text_tokens, "text")
+        self._tokenizer.encode_user(text, "text", self._config.max_text_tokens)
         return Script(segments=deque(self._segmenter.cut(text, language)))
-
-    def _refuse_huge(self, text: str) -> None:
-        """No text of that many characters has few enough tokens, and counting them would hold others up."""
-        limit = _CHARACTERS_PER_TOKEN * self._config.max_text_tokens
-        if len(text) > limit:
-            raise InvalidRequest(f"text has {len(text)} characters; the limit is {limit}")
 
     def _frame_cap(self, asked: int | None) -> int:
         limit = self._config.max_total_frames

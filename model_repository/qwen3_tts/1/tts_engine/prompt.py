@@ -102,7 +102,8 @@ class PromptBuilder:
         wanted = (name or voice.language or "auto").strip().lower()
         wanted = _ISO_LANGUAGES.get(wanted.split("-")[0], wanted)
         if wanted not in self.languages:
-            raise InvalidRequest(f"language {(name or wanted)[:80]!r} is not one of {', '.join(self.languages)}")
+            whose = "language" if name else f"language of voice {voice.id!r},"
+            raise InvalidRequest(f"{whose} {(name or wanted)[:80]!r} is not one of {', '.join(self.languages)}")
         return wanted
 
     @property
@@ -124,8 +125,7 @@ class PromptBuilder:
         reference = voice.reference
         if reference is None or reference.text is None:
             return Template(opening, placement)
-        words = self._tokenizer.encode_user(reference.text, "reference_text")
-        limited(words, self._max_reference_text_tokens, "reference_text")
+        words = self._tokenizer.encode_user(reference.text, "reference_text", self._max_reference_text_tokens)
         return Template(opening, placement, tuple(words), reference.frames)
 
     def fill(self, template: Template, body: Sequence[int], *, complete: bool = True) -> Prompt:
@@ -183,16 +183,8 @@ class PromptBuilder:
 
     def _instruct_ids(self, instruct: str) -> list[int]:
         """The description as a user's turn, tokenised with its markup."""
-        words = self._tokenizer.encode_user(instruct, "instruct")
-        limited(words, self._max_instruct_tokens, "instruct")
+        self._tokenizer.encode_user(instruct, "instruct", self._max_instruct_tokens)
         return self._tokenizer.encode(f"<|im_start|>user\n{instruct.strip()}<|im_end|>\n")
-
-
-def limited(tokens: list[int], limit: int, field: str) -> list[int]:
-    """`tokens`, if there are no more than `limit`. Raises InvalidRequest."""
-    if len(tokens) > limit:
-        raise InvalidRequest(f"{field} has {len(tokens)} tokens; the limit is {limit}")
-    return tokens
 
 
 def _prompt(

@@ -78,7 +78,8 @@ class Runner:
         self._hidden = torch.zeros(slots + 1, width, device=device, dtype=dtype)
         self._positions = torch.zeros(slots + 1, dtype=torch.int64, device=device)
         self._frames = torch.zeros(slots + 1, dtype=torch.int64, device=device)
-        self._trailing = torch.zeros(slots, engine.max_text_tokens + 2, width, device=device, dtype=dtype)
+        text = engine.max_reference_text_tokens + engine.max_text_tokens + 2  # a transcript longer than its recording
+        self._trailing = torch.zeros(slots, text, width, device=device, dtype=dtype)
         self._trailing_count = torch.zeros(slots, dtype=torch.int64, device=device)
         self.prefixes = PrefixCache(engine.prefix_cache_bytes)
 

@@ -30,6 +30,19 @@ PRETOKENIZERS = {
 _CONTROL_TOKEN = re.compile(r"<\|[^|]*\|>")
 
 
+_CHARACTERS_PER_TOKEN = 16
+
+
+def refuse_huge(text: str, field: str, tokens: int) -> None:
+    """Refuse a text of so many characters that it cannot have so few tokens: counting them would hold others up.
+
+    Raises InvalidRequest.
+    """
+    limit = _CHARACTERS_PER_TOKEN * tokens
+    if len(text) > limit:
+        raise InvalidRequest(f"{field} has {len(text)} characters; the limit is {limit}")
+
+
 class TextTokenizer:
     """Encodes what users say and what the prompt template says."""
 
@@ -57,16 +70,20 @@ class TextTokenizer:
                 raise CheckpointError(f"token {token.content!r} does not get its id {index} from this vocabulary")
         self._tokenizer = tokenizer
 
-    def encode_user(self, text: str, field: str) -> list[int]:
-        """Ids of a user's text, stripped.
+    def encode_user(self, text: str, field: str, limit: int) -> list[int]:
+        """Ids of a user's text, stripped, at most `limit` of them.
 
-        Raises InvalidRequest, naming `field`, when it is blank or contains a control token.
+        Raises InvalidRequest, naming `field`, when it is blank, too long, or contains a control token.
         """
+        refuse_huge(text, field, limit)
         stripped = text.strip()
         if not stripped:
             raise InvalidRequest(f"{field} is empty")
         self.refuse_control_tokens(stripped, field)
-        return self.encode(stripped)
+        ids = self.encode(stripped)
+        if len(ids) > limit:
+            raise InvalidRequest(f"{field} has {len(ids)} tokens; the limit is {limit}")
+        return ids
 
     def refuse_control_tokens(self, text: str, field: str) -> None:
         """Raises InvalidRequest, naming `field`, when a text contains a control token or half a character."""

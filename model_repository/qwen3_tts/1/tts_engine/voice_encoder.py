@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .audio import mel_spectrogram
+from .errors import Overloaded
 from .manifests import Reference
 from .networks.codec_decoder import CodecDecoder
 from .networks.codec_encoder import CodecEncoder
@@ -47,31 +48,46 @@ class EncodedVoice:
     codes: Tensor | None
     stream: CodecSnapshot | None
 
+    def used_by_current_stream(self) -> None:
+        """Tell a GPU's allocator that the calling thread's stream reads this voice, made on another one."""
+        if self.vector.is_cuda:
+            stream = torch.cuda.current_stream(self.vector.device)
+            for tensor in self._tensors():
+                tensor.record_stream(stream)
+
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        in_context = self.stream.nbytes + self.codes.nbytes if self.stream and self.codes is not None else 0
-        return self.vector.nbytes + in_context
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def _tensors(self) -> list[Tensor]:
+        in_context = [self.codes] if self.codes is not None else []
+        if self.stream is not None:
+            in_context += [self.stream.keys, self.stream.values, *self.stream.tails]
+        return [self.vector, *in_context]
 
 
 class VoiceEncoder:
     """Owns the encoding thread and the voices it has made. May be used by any thread."""
 
-    def __init__(self, networks: VoiceNetworks, device: torch.device, capacity: int) -> None:
-        """capacity: bytes of encoded voices to keep."""
-        self._networks, self._device, self._capacity = networks, device, capacity
+    def __init__(self, networks: VoiceNetworks, device: torch.device, *, capacity: int, max_waiting: int) -> None:
+        """capacity: bytes of encoded voices to keep. max_waiting: how many recordings may wait to be encoded."""
+        self._networks, self._device, self._capacity, self._max_waiting = networks, device, capacity, max_waiting
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tts-voices")
         self._lock = threading.Lock()
         self._voices: OrderedDict[str, Future[EncodedVoice]] = OrderedDict()
 
     def encode(self, reference: Reference) -> Future[EncodedVoice]:
-        """The encoded voice of a recording: already there, or being made."""
+        """The encoded voice of a recording: already there, or being made. Raises Overloaded."""
         with self._lock:
             known = self._voices.get(reference.key)
             if known is not None:
                 self._voices.move_to_end(reference.key)
                 return known
+            waiting = sum(not future.done() for future in self._voices.values())
+            if waiting > self._max_waiting:
+                raise Overloaded(f"{waiting} recordings wait to be encoded; the limit is {self._max_waiting}")
             future = self._worker.submit(self._encode, reference)
             self._voices[reference.key] = future
         future.add_done_callback(lambda done: self._settle(reference.key, done))
@@ -84,11 +100,11 @@ class VoiceEncoder:
     def _settle(self, key: str, done: Future[EncodedVoice]) -> None:
         """Keep what was made, and drop what has not been used for longest; a failure is not kept."""
         with self._lock:
-            if done.cancelled() or done.exception() is not None:
+            if not _succeeded(done):
                 self._voices.pop(key, None)
                 return
-            made = {k: f.result().nbytes for k, f in self._voices.items() if f.done() and not f.cancelled()}
-            for oldest in list(made)[:-1]:
+            made = {key: future.result().nbytes for key, future in self._voices.items() if _succeeded(future)}
+            for oldest in list(made):
                 if sum(made.values()) <= self._capacity:
                     break
                 del made[oldest]
@@ -116,3 +132,7 @@ class VoiceEncoder:
         for part in codes.T[None].split(_FRAMES_PER_CALL, dim=2):
             decoder.decode(part, state, here)
         return state.take(0)
+
+
+def _succeeded(future: Future[EncodedVoice]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

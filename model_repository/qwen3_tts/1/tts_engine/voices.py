@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from .audio import Samples
 from .errors import InvalidRequest, UnknownVoice, Unsupported, VoiceError
-from .manifests import Manifest, Reference, VoiceFolder, VoiceLibrary
+from .manifests import Manifest, Reference
 from .model_config import ModelConfig
+from .voice_library import VoiceFolder, VoiceLibrary
 
 REQUEST_VOICE = "(reference)"
 """The id under which a recording that came with a request is reported."""
@@ -96,6 +97,9 @@ class VoiceBook:
                 return self.resolve(name)
             except UnknownVoice:
                 continue
+            except InvalidRequest:
+                if name == self.default:
+                    raise
         if self._config.type == "voice_design":
             return Voice(id="undescribed")
         raise UnknownVoice("no voice was named, and this server has none to speak in by default")

@@ -44,10 +44,11 @@ class CodecState:
     def reset(self, slot: int) -> None:
         """Make `slot` the beginning of a new stream.
 
-        No frame may look at old ring entries, but a weight of 0 would not rid their values of NaN.
+        No frame may look at old ring entries, but a weight of 0 would not rid them of NaN.
         """
         self.frames[slot] = 0
-        self.values[:, slot] = 0
+        for ring in (self.keys, self.values):
+            ring[:, slot] = 0
         for tail in self.tails:
             tail[slot] = 0
 
@@ -72,6 +73,7 @@ class CodecState:
 
     def put(self, slot: int, snapshot: CodecSnapshot) -> None:
         """Make `slot` go on from `snapshot`, which may come from a state with another ring."""
+        self.reset(slot)
         self.frames[slot] = snapshot.frames
         places = self._places(snapshot.frames)
         self.keys[:, slot].index_copy_(2, places, snapshot.keys)
