@@ -218,7 +218,7 @@ class Session:
                 for piece in _pieces(chunk.pcm[:left]):
                     await self._outbox.put_audio(piece, utterance.sent)
                 left -= len(chunk.pcm)
-                if chunk.info is not None:
+                if chunk.info is not None and "reason" in chunk.info:
                     utterance.reason = str(chunk.info.get("reason", "complete"))
                 if left <= 0:
                     utterance.reason = "max_length"

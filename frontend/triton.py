@@ -110,7 +110,7 @@ class TritonSpeech:
             while (result := await self._next(responses, instance, begun)) is not None:
                 begun = True
                 chunk = _chunk(result)
-                complete = complete or chunk.info is not None
+                complete = complete or (chunk.info is not None and "reason" in chunk.info)
                 yield chunk
         finally:
             responses.cancel()

@@ -31,6 +31,7 @@ from tts_engine import (
     LoadError,
     Outcome,
     Speak,
+    SpokenSegment,
     TtsError,
     manifests,
 )
@@ -62,6 +63,9 @@ class Collector:
         self.rendered: Future[Rendered] = Future()
         self._pcm: list[npt.NDArray[np.int16]] = [np.zeros(0, dtype=np.int16)]
         self._codes: list[npt.NDArray[np.int64]] = []
+
+    def segment(self, segment: SpokenSegment) -> None:
+        """Nothing to keep: the outcome lists all segments."""
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         """Keep a frame."""

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import torch
 
 from tests.engine.reference import empty_cache
-from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome
+from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome, SpokenSegment
 from tts_engine.model_config import TransformerConfig
 from tts_engine.prompt import Prompt
 from tts_engine.runner import Frame, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import EncodedVoice
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 LOUD = 1_000
 
 
@@ -33,8 +33,14 @@ class Listener:
         self._on_frame, self._on_end = on_frame, on_end
         self.frames: list[npt.NDArray[np.int64]] = []
         self.pcm: list[npt.NDArray[np.int16]] = []
+        self.segments: list[SpokenSegment] = []
         self.outcomes: list[Outcome] = []
         self._ended = threading.Event()
+
+    def segment(self, segment: SpokenSegment) -> None:
+        assert segment.index == len(self.segments)
+        assert segment.sample_offset == sum(map(len, self.pcm)), "a segment is told right before its sound"
+        self.segments.append(segment)
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         assert not self.outcomes, "sound after the end"
@@ -187,14 +193,16 @@ class FakeStream:
         self._on_send = on_send
         self.log: list[str] = []
         self.chunks: list[npt.NDArray[np.int16]] = []
+        self.segments: list[SpokenSegment | None] = []
         self.outcome: Outcome | None = None
         self.gone = threading.Event()
         self.polled = threading.Event()
         self.finished = threading.Event()
 
-    def send(self, pcm: npt.NDArray[np.int16]) -> None:
+    def send(self, pcm: npt.NDArray[np.int16], segment: SpokenSegment | None) -> None:
         self._note("send")
         self.chunks.append(pcm)
+        self.segments.append(segment)
         self._on_send()
 
     def finish(self, pcm: npt.NDArray[np.int16], outcome: Outcome) -> None:

@@ -21,17 +21,24 @@ def hum(seconds: float, seed: int = 0, rate: int = SAMPLE_RATE) -> npt.NDArray[n
 
 
 class TimedListener(Listener):
-    """Notes when each frame comes, in monotonic seconds."""
+    """Notes when each frame comes, in monotonic seconds and in seconds the engine thread has worked."""
 
     def __init__(self, on_frame: Callable[[int], None] = lambda count: None) -> None:
         self.times: list[float] = []
+        self.worked: list[float] = []
         super().__init__(on_frame=on_frame)
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         self.times.append(time.monotonic())
+        self.worked.append(time.thread_time())
         super().audio(pcm, codes)
 
     @property
     def gaps(self) -> npt.NDArray[np.float64]:
         """Seconds between its frames."""
         return np.diff(self.times)
+
+    @property
+    def work(self) -> npt.NDArray[np.float64]:
+        """Seconds the engine thread worked between its frames: what they cost on a machine without other company."""
+        return np.diff(self.worked)

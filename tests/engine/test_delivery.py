@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.fakes import PATIENCE_S, BrokenStream, FakeObserver, FakeStream
 from tests.engine.stage import CODES, DONE, Stage, sound
-from tts_engine import Delivery, InvalidRequest, Outcome
+from tts_engine import Delivery, InvalidRequest, Outcome, SpokenSegment
 from tts_engine.request import Sink
 
 
@@ -169,6 +169,27 @@ def test_the_first_sound_of_each_utterance_is_timed_once(stage: Stage) -> None:
     stage.delivery.stop()
     assert len(stage.observer.first_audio_seconds) == 3
     assert all(0 <= seconds < PATIENCE_S for seconds in stage.observer.first_audio_seconds)
+
+
+def test_a_segment_is_told_with_its_first_sound_and_not_with_that_of_the_one_before(stage: Stage) -> None:
+    stream = FakeStream()
+    first, second = SpokenSegment(0, 0, 5, 0), SpokenSegment(1, 6, 9, 2 * 1920)
+
+    def two_segments(sink: Sink) -> None:
+        sink.segment(first)
+        for number in (1, 2):
+            sink.audio(sound(number), CODES)
+        sink.segment(second)
+        sink.audio(sound(3), CODES)
+        sink.audio(sound(4), CODES)
+
+    sink = stage.open(stream, early=two_segments)
+    sink.end(DONE)
+    assert stream.finished.wait(PATIENCE_S)
+    told = dict(zip(stream.segments, np.cumsum([0, *map(len, stream.chunks)]), strict=False))
+    assert told[first] == 0
+    assert told.get(second, 2 * 1920) == 2 * 1920
+    assert np.array_equal(stream.pcm, np.concatenate([sound(number) for number in (1, 2, 3, 4)]))
 
 
 def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:

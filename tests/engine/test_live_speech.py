@@ -135,10 +135,10 @@ def test_a_starved_row_costs_the_seven_beside_it_nothing(load_engine: LoadEngine
     full = seven_together(engine, speak_on)
     for one, other in zip(alone, beside, strict=True):
         assert np.array_equal(one.codes, other.codes)
-    medians = [float(np.median(np.concatenate([x.gaps for x in group]))) for group in (alone, beside, full)]
+    medians = [float(np.median(np.concatenate([x.work for x in group]))) for group in (alone, beside, full)]
     seven, with_starved, eight = (1000 * median for median in medians)
     figure(
-        "median step of seven speakers",
+        "median work of a step of seven speakers",
         f"{seven:.2f} ms alone, {with_starved:.2f} ms beside a starved row, {eight:.2f} ms beside one that speaks",
     )
     assert with_starved < 1.5 * max(seven, eight)

@@ -46,8 +46,8 @@ def test_each_segment_has_its_own_silence_left_out_and_its_place_told(engine_wit
     listener = spoken(engine, 5, text="One two three. Four five six.")
     info = listener.outcome.info
     assert info["segments"] == [
-        {"text_start": 0, "text_end": 14, "sample_offset": 0},
-        {"text_start": 15, "text_end": 29, "sample_offset": 3 * 1920},
+        {"index": 0, "text_start": 0, "text_end": 14, "sample_offset": 0},
+        {"index": 1, "text_start": 15, "text_end": 29, "sample_offset": 3 * 1920},
     ]
     assert listener.codes[:, 1].tolist() == [2, 3, 4] * 2
     assert (info["frames"], info["samples"]) == (10, 6 * 1920)

@@ -5,6 +5,7 @@ metrics. The only file that knows Triton's Python backend; everything it serves 
 import json
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,11 @@ class _Stream:
     def __init__(self, sender):
         self._sender = sender
 
-    def send(self, pcm):
-        self._sender.send(pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("audio", pcm)]))
+    def send(self, pcm, segment):
+        tensors = [pb_utils.Tensor("audio", pcm)]
+        if segment is not None:
+            tensors.append(_json_tensor({"segment": asdict(segment)}))
+        self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
 
     def finish(self, pcm, outcome):
         if outcome.error is not None:

@@ -14,7 +14,7 @@ from .errors import (
     UnknownVoice,
     Unsupported,
 )
-from .request import Outcome, Sink, Speak
+from .request import Outcome, Sink, Speak, SpokenSegment
 
 __all__ = [
     "CODEBOOKS",
@@ -32,6 +32,7 @@ __all__ = [
     "SettingsError",
     "Sink",
     "Speak",
+    "SpokenSegment",
     "Statistics",
     "TtsError",
     "UnknownVoice",

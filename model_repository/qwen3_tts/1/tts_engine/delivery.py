@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .request import Outcome, Sink
+from .request import Outcome, Sink, SpokenSegment
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ _NO_SOUND = np.zeros(0, dtype=np.int16)
 class ResponseStream(Protocol):
     """One listener."""
 
-    def send(self, pcm: npt.NDArray[np.int16]) -> None:
-        """Send a chunk of whole frames."""
+    def send(self, pcm: npt.NDArray[np.int16], segment: SpokenSegment | None) -> None:
+        """Send a chunk of whole frames; with it the segment that begins with this chunk, if one does."""
         ...
 
     def finish(self, pcm: npt.NDArray[np.int16], outcome: Outcome) -> None:
@@ -64,7 +64,11 @@ class _Listener:
         self.stream, self._events = stream, events
         self.opened = time.monotonic()
         self.utterance_id: int | None = None
+        self.begun: SpokenSegment | None = None
         self.heard = self.ended = self.broken = self.cancel_sent = False
+
+    def segment(self, segment: SpokenSegment) -> None:
+        self._events.put(_Event(self, segment))
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         self._events.put(_Event(self, pcm))
@@ -73,7 +77,7 @@ class _Listener:
         self._events.put(_Event(self, outcome))
 
 
-_Content = npt.NDArray[np.int16] | Outcome | int
+_Content = npt.NDArray[np.int16] | SpokenSegment | Outcome | int
 
 
 @dataclass(frozen=True)
@@ -157,28 +161,39 @@ class Delivery:
 
     def _serve(self, listener: _Listener, contents: list[_Content]) -> None:
         chunks: list[npt.NDArray[np.int16]] = []
-        outcome = None
         for content in contents:
             if isinstance(content, int):
                 listener.utterance_id = content
+            elif listener.ended:
+                continue
+            elif isinstance(content, SpokenSegment):
+                self._send(listener, chunks)
+                chunks, listener.begun = [], content
             elif isinstance(content, Outcome):
-                outcome = content
+                self._finish(listener, chunks, content)
             else:
                 chunks.append(content)
-        if listener.ended:
-            if listener.broken:  # and perhaps its id had not come when it broke
-                self._cancel_once(listener)
-            return
-        pcm = np.concatenate(chunks) if chunks else _NO_SOUND
-        if outcome is not None:
-            self._live.pop(id(listener), None)
-            listener.ended = True
-            listener.stream.finish(pcm, outcome)
-        else:
+        if listener.broken:  # and perhaps its id had not come when it broke
+            self._cancel_once(listener)
+        elif not listener.ended:
             self._live[id(listener)] = listener
-            if chunks:
-                listener.stream.send(pcm)
-        if chunks and not listener.heard:
+            self._send(listener, chunks)
+
+    def _send(self, listener: _Listener, chunks: list[npt.NDArray[np.int16]]) -> None:
+        if chunks:
+            segment, listener.begun = listener.begun, None
+            listener.stream.send(np.concatenate(chunks), segment)
+            self._hear(listener)
+
+    def _finish(self, listener: _Listener, chunks: list[npt.NDArray[np.int16]], outcome: Outcome) -> None:
+        self._live.pop(id(listener), None)
+        listener.ended = True
+        listener.stream.finish(np.concatenate(chunks) if chunks else _NO_SOUND, outcome)
+        if chunks:
+            self._hear(listener)
+
+    def _hear(self, listener: _Listener) -> None:
+        if not listener.heard:
             listener.heard = True
             self._observer.first_audio(time.monotonic() - listener.opened)
 

@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .config import SAMPLES_PER_FRAME, EngineConfig
 from .errors import TtsError
 from .prompt import Prompt, PromptBuilder
-from .request import Outcome, Reason, Utterance, add_text
+from .request import Outcome, Reason, SpokenSegment, Utterance, add_text
 from .runner import Frame, Prefilled, Runner
 from .scheduler import Scheduler
 
@@ -171,7 +171,8 @@ class Generation:
         if utterance.script.live is None:
             start, end = segment.span
             offset = utterance.sent_frames * SAMPLES_PER_FRAME
-            utterance.spoken.append({"text_start": start, "text_end": end, "sample_offset": offset})
+            utterance.spoken.append(SpokenSegment(len(utterance.spoken), start, end, offset))
+            utterance.sink.segment(utterance.spoken[-1])
 
     def _deliver(self, running: tuple[Utterance, ...], speaking: list[int], frame: Frame) -> None:
         """Hand each row's sound out and retire those that ended, the last slot first: moves stay simple."""
@@ -235,7 +236,7 @@ class Generation:
             "frames": utterance.total_frames,
             "samples": utterance.sent_frames * SAMPLES_PER_FRAME,
             **utterance.description,
-            "segments": utterance.spoken,
+            "segments": [asdict(segment) for segment in utterance.spoken],
             "timings": {
                 "queue_s": _seconds(since, utterance.admitted),
                 "first_audio_s": _seconds(since, utterance.first_audio),

@@ -116,8 +116,22 @@ class Outcome:
     error: TtsError | None = None
 
 
+@dataclass(frozen=True)
+class SpokenSegment:
+    """A portion of a text that came whole, about to be heard: its place in text (characters) and in sound."""
+
+    index: int
+    text_start: int
+    text_end: int
+    sample_offset: int
+
+
 class Sink(Protocol):
     """Where an utterance's sound goes. Called on the engine thread: it must return at once and never raise."""
+
+    def segment(self, segment: SpokenSegment) -> None:
+        """The audio that follows belongs to this segment; never called for live text."""
+        ...
 
     def audio(self, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
         """One frame: 1,920 samples at 24 kHz, and the 16 codes they were made from."""
@@ -170,7 +184,7 @@ class Utterance:
     sent_frames: int = 0
     heard: bool = False
     cut_short: bool = False
-    spoken: list[dict[str, object]] = field(default_factory=list)
+    spoken: list[SpokenSegment] = field(default_factory=list)
 
     @property
     def length(self) -> int:
