@@ -7,16 +7,20 @@ import socket
 import sys
 
 from frontend.app import create_app
+from frontend.doors import Doors
+from frontend.metrics import Metrics
 from frontend.registry import SessionRegistry
 from frontend.server import Drain, open_listener, serve
 from frontend.settings import Settings, SettingsError, load
 from frontend.triton import TritonSpeech
+from frontend.triton_pool import TritonPool
 
 
 def main() -> int:
     """The exit status: 2 for unusable settings, 1 for a taken address."""
     try:
         settings = load()
+        doors = Doors.of(settings)
     except SettingsError as error:
         print(f"frontend: {error}", file=sys.stderr)
         return 2
@@ -26,27 +30,40 @@ def main() -> int:
     except OSError as error:
         print(f"frontend: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
-    asyncio.run(_run(settings, listener))
+    metrics = Metrics()
+    try:
+        stop_metrics = metrics.serve(settings.host, settings.metrics_port) if settings.metrics_port else None
+    except OSError as error:
+        print(f"frontend: cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", file=sys.stderr)
+        return 1
+    asyncio.run(_run(settings, doors, listener, metrics))
+    if stop_metrics is not None:
+        stop_metrics()
     return 0
 
 
-async def _run(settings: Settings, listener: socket.socket) -> None:
+async def _run(settings: Settings, doors: Doors, listener: socket.socket, metrics: Metrics) -> None:
     registry = SessionRegistry()
     drain = Drain(registry, settings.drain_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain.signal)
-    speech = TritonSpeech(
-        settings.triton_url,
+    servers = {url: _triton(url, settings) for url in settings.triton_addresses}
+    speech = TritonPool(servers) if len(servers) > 1 else servers.popitem()[1]
+    try:
+        await serve(create_app(settings, speech, registry, doors, metrics), settings, listener, drain)
+    finally:
+        await speech.close()
+
+
+def _triton(url: str, settings: Settings) -> TritonSpeech:
+    return TritonSpeech(
+        url,
         settings.model,
         describe_timeout_s=settings.describe_timeout_s,
         probe_s=settings.probe_s,
         stall_s=settings.stall_s,
     )
-    try:
-        await serve(create_app(settings, speech, registry), settings, listener, drain)
-    finally:
-        await speech.close()
 
 
 if __name__ == "__main__":

@@ -4,35 +4,65 @@ What makes speech is passed in. It knows neither protocol messages nor how the s
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
-from quart import Quart, websocket
+from quart import Quart, Response, websocket
 from quart.wrappers import Websocket
 
-from frontend.errors import SpeechError
+from frontend.admission import Admission, Limits
+from frontend.admitted_speech import AdmittedSpeech
+from frontend.api_keys import Scope
+from frontend.conversation import SUBPROTOCOL_V2, converse
+from frontend.doors import Doors, Refusal
+from frontend.entrance import add_doors, add_page, caller, refuse
+from frontend.errors import SpeechError, TooManyRequests
+from frontend.http_api import Callers, add_api
 from frontend.intake import BoundedWebsocket, QuartSocket
+from frontend.metrics import Metrics
+from frontend.openai_errors import ApiError
+from frontend.page import Page
 from frontend.readiness import Readiness
 from frontend.registry import SessionRegistry
-from frontend.session import Session
 from frontend.settings import Settings
 from frontend.synthesis import SAMPLE_RATE, Description, Speech
 
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, speech: Speech, registry: SessionRegistry | None = None) -> Quart:
-    """The application; `registry` is shared with whoever shuts the server down."""
-    app = Quart("frontend")
+def create_app(
+    settings: Settings,
+    speech: Speech,
+    registry: SessionRegistry | None = None,
+    doors: Doors | None = None,
+    metrics: Metrics | None = None,
+) -> Quart:
+    """The application; `registry` is shared with whoever shuts the server down.
+
+    Without `doors` they follow from the settings, which may raise SettingsError.
+    """
+    app = Quart("frontend", static_folder=None)
     app.asgi_websocket_class = BoundedWebsocket
     sessions = registry if registry is not None else SessionRegistry()
     readiness = Readiness(speech, period_s=settings.ready_period_s, fresh_s=settings.ready_fresh_s)
+    admission = _admission(settings, readiness)
+    add_doors(app, doors if doors is not None else Doors.of(settings), settings.proxies)
+    add_page(app, Page())
     _add_lifetime(app, readiness)
     _add_health(app, readiness, sessions)
-    _add_speak(app, settings, speech, readiness, sessions)
+    counted = metrics if metrics is not None else Metrics()
+    _add_speak(app, settings, speech, readiness, sessions, admission, counted)
+    callers = Callers(lambda: AdmittedSpeech(speech, admission, caller().account), _require_admin)
+    add_api(app, settings, callers, readiness, sessions, counted)
     return app
+
+
+def _require_admin() -> None:
+    if not caller().may(Scope.ADMIN):
+        raise ApiError(403, "forbidden", "this needs an API key with the scope `admin`")
 
 
 def _add_lifetime(app: Quart, readiness: Readiness) -> None:
@@ -72,16 +102,47 @@ def _ready(description: Description) -> dict[str, Any]:
     return body
 
 
-def _add_speak(app: Quart, settings: Settings, speech: Speech, readiness: Readiness, sessions: SessionRegistry) -> None:
+def _admission(settings: Settings, readiness: Readiness) -> Admission:
+    limits = Limits(
+        sockets_per_account=settings.max_sockets_per_key,
+        sockets_per_address=settings.max_sockets_per_address,
+        utterances_per_account=settings.max_utterances_per_key,
+        characters_per_s=settings.character_rate_per_s,
+        character_burst=settings.character_burst,
+    )
+
+    def capacity() -> int | None:
+        return None if readiness.description is None else readiness.description.capacity
+
+    return Admission(limits, capacity)
+
+
+def _add_speak(
+    app: Quart,
+    settings: Settings,
+    speech: Speech,
+    readiness: Readiness,
+    sessions: SessionRegistry,
+    admission: Admission,
+    metrics: Metrics,
+) -> None:
     @app.websocket("/api/v1/speak")
     @app.websocket("/v1/audio/speech/ws")
-    async def speak() -> tuple[str, int] | None:
+    async def speak() -> Response | tuple[str, int] | None:
         if sessions.draining:
             return "the server is shutting down", 503
-        await websocket.accept()
-        # The proxy is bound to this task's context; the session's tasks get the object behind it.
-        socket = QuartSocket(cast(Websocket, websocket._get_current_object()))  # type: ignore[attr-defined]
-        session = Session(socket, speech, readiness, settings, "s_" + secrets.token_hex(8))
-        with sessions.tracked(session):
-            await session.run()
+        who = caller()
+        with contextlib.ExitStack() as place:
+            try:
+                place.enter_context(admission.socket(who.account, who.address))
+            except TooManyRequests as full:
+                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full)), full.retry_after_ms)
+            chosen = SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.requested_subprotocols else None
+            await websocket.accept(subprotocol=chosen)
+            # The proxy is bound to this task's context; the session's tasks get the object behind it.
+            socket = QuartSocket(cast(Websocket, websocket._get_current_object()))  # type: ignore[attr-defined]
+            admitted = AdmittedSpeech(speech, admission, who.account)
+            session_id = "s_" + secrets.token_hex(8)
+            log.info("session opened session=%s key=%s protocol=%s", session_id, who.label, chosen or "v1")
+            await converse(socket, chosen, admitted, readiness, settings, sessions, session_id, metrics)
         return None

@@ -4,7 +4,9 @@
     ├── InvalidRequest      the caller's: the model refuses a value of the request
     ├── Unsupported         the caller's: the loaded checkpoint cannot do this
     ├── UnknownVoice        the caller's: no voice of that name
-    ├── NotReady            try later: loading, unreachable, full or draining
+    ├── NotReady            try later: loading, unreachable or draining
+    │   ├── Overloaded      it works, and on as much as it takes
+    │   └── TooManyRequests  the caller has as much as it may have
     ├── LoadFailed          the checkpoint could not be loaded
     └── InferenceFailed     ours: the model failed while it made the utterance
         ├── Stalled         it lives but made no sound for too long
@@ -32,6 +34,22 @@ class UnknownVoice(SpeechError):
 
 class NotReady(SpeechError):
     """Nothing is wrong with the request, but it cannot be served now."""
+
+
+class Overloaded(NotReady):
+    """The model answers, but has no place for one more utterance; `retry_after_ms` where it can be told."""
+
+    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+
+class TooManyRequests(NotReady):
+    """This caller has as much as one caller may have; `retry_after_ms` tells when that may change."""
+
+    def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class LoadFailed(SpeechError):

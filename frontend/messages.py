@@ -67,7 +67,7 @@ class InvalidMessage(Exception):
 
 def parse(raw: str, max_text_chars: int) -> Message:
     """The message in one text frame. Raises InvalidMessage."""
-    fields = _decode(raw)
+    fields = decode(raw)
     kind = _required_string(fields, "type", None)
     if kind == "speak":
         return _speak(fields, max_text_chars)
@@ -75,11 +75,13 @@ def parse(raw: str, max_text_chars: int) -> Message:
         return Cancel()
     if kind == "stop":
         return Stop()
+    if kind == "start" and fields.get("protocol") == 2:
+        raise InvalidMessage("`start` with protocol 2 must be the first message of its socket")
     if kind == "start":
         raise InvalidMessage("`start` asks for a protocol this server does not speak; it speaks protocol 1")
     if kind in _LATER_TYPES:
         raise InvalidMessage(f"`{kind}` does not belong to protocol 1, which this socket speaks")
-    _fail(f"unknown type {_shown(kind)}, expected one of `speak`, `cancel`, `stop`")
+    _fail(f"unknown type {shown(kind)}, expected one of `speak`, `cancel`, `stop`")
 
 
 def audio_end(cancelled: bool, request_id: str | None) -> str:
@@ -88,7 +90,7 @@ def audio_end(cancelled: bool, request_id: str | None) -> str:
     if request_id is not None:
         message["request_id"] = request_id
     message |= {"sample_rate": SAMPLE_RATE, "format": "pcm_s16le", "channels": 1, "cancelled": cancelled}
-    return _encode(message)
+    return encode(message)
 
 
 def error(code: str, message: str, request_id: str | None) -> str:
@@ -96,7 +98,7 @@ def error(code: str, message: str, request_id: str | None) -> str:
     fields: dict[str, Any] = {"type": "error", "code": code, "message": message, "recoverable": False}
     if request_id is not None:
         fields["request_id"] = request_id
-    return _encode(fields)
+    return encode(fields)
 
 
 def code_of(failure: errors.SpeechError) -> str:
@@ -104,7 +106,8 @@ def code_of(failure: errors.SpeechError) -> str:
     return next(CODES[kind] for kind in type(failure).__mro__ if kind in CODES)
 
 
-def _decode(raw: str) -> dict[str, Any]:
+def decode(raw: str) -> dict[str, Any]:
+    """The fields of one JSON object that can be sent back and spoken. Raises InvalidMessage."""
     try:
         fields = json.loads(raw, parse_constant=_refuse_constant)
     except RecursionError:
@@ -128,7 +131,7 @@ def _speak(fields: dict[str, Any], max_text_chars: int) -> Speak:
     text = unicodedata.normalize("NFC", _required_string(fields, "text", request_id)).strip()
     voice = fields.get("voice")
     if voice is not None and not isinstance(voice, str):
-        _fail(f"field `voice` must be a string, not {_json_type(voice)}", request_id)
+        _fail(f"field `voice` must be a string, not {json_type(voice)}", request_id)
     problem = _problem(text, max_text_chars)
     if problem is not None:
         raise InvalidMessage(problem, request_id)
@@ -140,12 +143,17 @@ def _problem(text: str, max_text_chars: int) -> str | None:
         return "text is blank"
     if len(text) > max_text_chars:
         return f"text has {len(text)} characters, the limit is {max_text_chars}"
+    return unspeakable(text)
+
+
+def unspeakable(text: str) -> str | None:
+    """Why a text may not reach the model: control characters and the model's own tokens; None when it may."""
     for position, char in enumerate(text):
         if unicodedata.category(char) == "Cc" and char not in _ALLOWED_CONTROLS:
             return f"text has the control character U+{ord(char):04X} at position {position}"
     token = _MODEL_TOKEN.search(text)
     if token is not None:
-        return f"text has the model token {_shown(token.group())} at position {token.start()}"
+        return f"text has the model token {shown(token.group())} at position {token.start()}"
     return None
 
 
@@ -154,7 +162,7 @@ def _required_string(fields: dict[str, Any], name: str, request_id: str | None) 
         _fail(f"missing field `{name}`", request_id)
     value = fields[name]
     if not isinstance(value, str):
-        _fail(f"field `{name}` must be a string, not {_json_type(value)}", request_id)
+        _fail(f"field `{name}` must be a string, not {json_type(value)}", request_id)
     return value
 
 
@@ -167,14 +175,20 @@ def _fail(reason: str, request_id: str | None = None) -> NoReturn:
     raise InvalidMessage(f"Failed to parse message: {reason}", request_id)
 
 
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+def json_type(value: object) -> str:
+    """What JSON calls a value."""
+    names = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string"} | {
+        list: "array",
+        dict: "object",
+    }
     return names[type(value)]
 
 
-def _shown(value: str) -> str:
+def shown(value: str) -> str:
+    """A client's string as it may stand in a message: quoted, and not long."""
     return ascii(value if len(value) <= _SHOWN_CHARS else value[:_SHOWN_CHARS] + "…")
 
 
-def _encode(message: dict[str, Any]) -> str:
+def encode(message: dict[str, Any]) -> str:
+    """The JSON text of a message."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

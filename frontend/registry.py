@@ -3,10 +3,17 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from frontend.session import Session
+from frontend.connection import DRAINED
 
-DRAINED = 1001
+
+class Session(Protocol):
+    """An open socket, whatever protocol it speaks."""
+
+    def drain(self) -> None: ...
+    async def idle(self) -> None: ...
+    def end(self, code: int, reason: str) -> None: ...
 
 
 class SessionRegistry:
@@ -15,6 +22,7 @@ class SessionRegistry:
     def __init__(self) -> None:
         self._sessions: set[Session] = set()
         self._changed = asyncio.Event()
+        self._last_words: str | None = None
         self.draining = False
 
     def __len__(self) -> int:
@@ -24,7 +32,10 @@ class SessionRegistry:
     def tracked(self, session: Session) -> Iterator[None]:
         """Counts the session as open within the block."""
         self._sessions.add(session)
-        session.draining = self.draining
+        if self.draining:
+            session.drain()
+        if self._last_words is not None:
+            session.end(DRAINED, self._last_words)
         try:
             yield
         finally:
@@ -35,7 +46,7 @@ class SessionRegistry:
         """From now on every session refuses new utterances; running and waiting ones go on."""
         self.draining = True
         for session in self._sessions:
-            session.draining = True
+            session.drain()
 
     async def all_idle(self) -> None:
         """Returns when every session has spoken all it accepted, or is closed. Only while draining."""
@@ -44,6 +55,7 @@ class SessionRegistry:
 
     async def close_all(self, reason: str) -> None:
         """Ends every session with close code 1001 and returns when none is open."""
+        self._last_words = reason
         for session in self._sessions:
             session.end(DRAINED, reason)
         await self.all_closed()

@@ -8,53 +8,63 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import aclosing
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from frontend import messages
+from frontend.connection import (
+    ABUSE,
+    DEFECT,
+    FAREWELL_S,
+    IDLE,
+    MAX_PIECE_BYTES,
+    MAX_UNREAD_MESSAGES,
+    SLOW,
+    STOPPED,
+    TOO_LONG,
+    EndSession,
+    Socket,
+    close,
+    send_in_time,
+)
 from frontend.errors import InferenceFailed, NotReady, SpeechError, UnknownVoice
+from frontend.messages_v2 import asks_for_v2
+from frontend.metrics import Metrics
 from frontend.outbox import Outbox, OutboxFull
 from frontend.rate_limit import TokenBucket
 from frontend.readiness import Readiness
 from frontend.settings import Settings
-from frontend.synthesis import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Speech, SpeechRequest
+from frontend.synthesis import BYTES_PER_SAMPLE, SAMPLE_RATE, Speech, SpeechRequest
 from frontend.utterance import Utterance
 
 log = logging.getLogger(__name__)
 
-STOPPED, ABUSE, DEFECT, SLOW, IDLE, TOO_LONG = 1000, 1008, 1011, 1013, 4408, 4409
-MAX_BINARY_BYTES = 2 * FRAME_SAMPLES * BYTES_PER_SAMPLE  # 160 ms: a cancel never waits behind more
-MAX_UNREAD_MESSAGES = 1024
-FAREWELL_S = 1.0
 
+class SwitchProtocol(EndSession):
+    """The client opened with a `start` that asks for protocol 2; the socket goes on with that."""
 
-class Socket(Protocol):
-    """An accepted WebSocket. receive() and send() are cancelled when the peer leaves."""
-
-    async def receive(self) -> str | bytes: ...
-    async def send(self, data: str | bytes) -> None: ...
-    async def close(self, code: int, reason: str) -> None: ...
-
-
-class EndSession(Exception):
-    """Raised by any task of a session to end all of it with a close code."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
+    def __init__(self, start: str) -> None:
+        super().__init__(STOPPED)
+        self.start = start
 
 
 class Session:
     """Serves one socket. `run` returns when the socket was closed and no task is left."""
 
     def __init__(
-        self, socket: Socket, speech: Speech, readiness: Readiness, settings: Settings, session_id: str
+        self,
+        socket: Socket,
+        speech: Speech,
+        readiness: Readiness,
+        settings: Settings,
+        session_id: str,
+        metrics: Metrics | None = None,
     ) -> None:
         self._socket = socket
         self._speech = speech
         self._readiness = readiness
         self._settings = settings
         self._session_id = session_id
+        self._metrics = metrics
         now = self._now()
         self._started_at = self._active_at = now
         self._messages = TokenBucket(settings.message_rate_per_s, settings.message_burst, now)
@@ -67,11 +77,13 @@ class Session:
         self._idle = asyncio.Event()
         self._idle.set()
         self._ending: asyncio.Future[EndSession] = asyncio.get_running_loop().create_future()
+        self._opened = False
         self.draining = False
 
-    async def run(self) -> None:
+    async def run(self) -> str | None:
         """Serves until the client stops, a limit is met, or `end` is called.
 
+        Gives the first message back, and leaves the socket open, when that asks for protocol 2.
         Cancelling it (the client left) cancels everything that is being spoken.
         """
         ending: EndSession | None = None
@@ -91,16 +103,20 @@ class Session:
                 self._log(utterance, "lost" if ending is None else f"closed_{ending.code}")
             self._idle.set()
             self._outbox.close()
+        if isinstance(ending, SwitchProtocol):
+            return ending.start
         if ending is not None:
-            # A peer that does not read would make the close wait for ever, too.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
-                    await self._socket.close(ending.code, ending.reason)
+            await close(self._socket, ending)
+        return None
 
     async def idle(self) -> None:
         """Returns when nothing is being spoken or waits and all of it was written, or when `run` has ended."""
         await self._idle.wait()
         await self._outbox.emptied()
+
+    def drain(self) -> None:
+        """From now on refuses new utterances."""
+        self.draining = True
 
     def end(self, code: int, reason: str) -> None:
         """Asks for the end: what still runs is cancelled, told so, and the socket closed."""
@@ -114,7 +130,10 @@ class Session:
             if not self._flood.take(now):
                 raise EndSession(ABUSE, f"more than {self._settings.flood_rate_per_s:g} messages per second")
             if isinstance(raw, str):
+                if not self._opened and asks_for_v2(raw):
+                    raise SwitchProtocol(raw)
                 self._receive(raw, now)
+            self._opened = True
 
     def _receive(self, raw: str, now: float) -> None:
         problem: messages.InvalidMessage | None = None
@@ -152,7 +171,8 @@ class Session:
             text = f"{waiting} utterances wait on this socket, the limit is {self._settings.max_waiting}"
             self._refuse(messages.TTS_NOT_READY, text, speak)
         else:
-            utterance = Utterance(speak, now)
+            tally = None if self._metrics is None else self._metrics.utterance("websocket")
+            utterance = Utterance(speak, now, tally=tally)
             self._live.append(utterance)
             self._idle.clear()
             self._accepted.put_nowait(utterance)
@@ -216,6 +236,7 @@ class Session:
         async with aclosing(self._speech.speak(request)) as chunks:
             async for chunk in chunks:
                 for piece in _pieces(chunk.pcm[:left]):
+                    utterance.heard()
                     await self._outbox.put_audio(piece, utterance.sent)
                 left -= len(chunk.pcm)
                 if chunk.info is not None and "reason" in chunk.info:
@@ -226,13 +247,7 @@ class Session:
 
     async def _write(self) -> NoReturn:
         while True:
-            data = await self._outbox.take()
-            try:
-                async with asyncio.timeout(self._settings.send_timeout_s):
-                    await self._socket.send(data)
-            except TimeoutError:
-                limit = f"{self._settings.send_timeout_s:g} s"
-                raise EndSession(SLOW, f"slow consumer: a send took longer than {limit}") from None
+            await send_in_time(self._socket, await self._outbox.take(), self._settings.send_timeout_s)
 
     async def _expire(self) -> NoReturn:
         session_end = self._started_at + self._settings.max_session_s
@@ -252,6 +267,7 @@ class Session:
         raise self._ending.result()
 
     def _log(self, utterance: Utterance, reason: str) -> None:
+        utterance.ended(reason)
         log.info("utterance session=%s %s", self._session_id, utterance.summary(reason, self._now()))
 
     @staticmethod
@@ -260,4 +276,4 @@ class Session:
 
 
 def _pieces(pcm: bytes) -> Iterator[bytes]:
-    return (pcm[start : start + MAX_BINARY_BYTES] for start in range(0, len(pcm), MAX_BINARY_BYTES))
+    return (pcm[start : start + MAX_PIECE_BYTES] for start in range(0, len(pcm), MAX_PIECE_BYTES))

@@ -4,9 +4,11 @@ Times are seconds, sizes name their unit. An unknown FRONTEND_* variable is an e
 """
 
 import os
+import re
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "FRONTEND_"
@@ -29,7 +31,28 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     triton_url: str = Field(default="localhost:8001", description="gRPC address of Triton")
+    triton_urls: str = Field(default="", description="several addresses, comma-separated; instead of triton_url")
     model: str = "qwen3_tts"
+
+    voices: Path | None = Field(default=None, description="the model's voices directory, where we can see it")
+    voice_upload: bool = Field(default=False, description="callers with an admin key may add and remove voices")
+    voice_aliases: Annotated[str, Field(pattern=r"^\s*([^=,\s]+=[^=,\s]+(\s*,\s*|\s*$))*$")] = Field(
+        default="", description="alias=voice entries; OpenAI's names without one mean the default voice"
+    )
+    strict_model: bool = Field(default=False, description="refuse a `model` that is not one of ours")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=0, description="GET /metrics; 0: nowhere")
+
+    auth: Annotated[str, Field(pattern="^(none)?$")] = Field(default="", description="`none` serves anyone, anywhere")
+    api_keys: str = Field(default="", repr=False, description="label:scope:sha256 entries of scripts/make_api_key")
+    origins: str = Field(default="", description="web pages besides our own, comma-separated; `*` for all")
+    proxies: Annotated[int, Field(ge=0, le=8)] = Field(default=0, description="trusted proxies in front of us")
+    token_lifetime_s: Seconds = Field(default=60.0, description="within which a browser uses its token")
+    max_unused_tokens: Count = 10_000
+    max_sockets_per_key: Count = 8
+    max_sockets_per_address: Count = 32
+    max_utterances_per_key: Count = Field(default=32, description="being made or waiting at the model")
+    character_rate_per_s: Seconds = Field(default=1_000.0, description="text per key, or per address without keys")
+    character_burst: Count = 60_000
 
     ready_period_s: Seconds = Field(default=1.0, description="time between two describe requests")
     ready_fresh_s: Seconds = Field(default=2.0, description="age up to which an answer proves readiness")
@@ -40,8 +63,12 @@ class Settings(BaseSettings):
 
     max_message_bytes: Count = 65_536
     max_text_chars: Count = 5_000
+    max_request_chars: Count = Field(default=20_000, description="text of one request, however it came")
+    max_active: Count = Field(default=4, description="utterances at once on a socket with tagged frames")
     max_waiting: Annotated[int, Field(ge=0)] = Field(default=8, description="waiting utterances per socket")
     max_audio_s: Seconds = Field(default=180.0, description="audio of one utterance, cut there")
+    max_ahead_s: Seconds = Field(default=10.0, description="audio sent before it is due to be heard, protocol v2")
+    text_idle_s: Seconds = Field(default=30.0, description="time a request waits for its first text, or after a flush")
     max_buffered_audio_s: Seconds = Field(default=2.0, description="unsent audio kept per socket")
     message_rate_per_s: Seconds = 30.0
     message_burst: Count = 60
@@ -49,6 +76,25 @@ class Settings(BaseSettings):
     send_timeout_s: Seconds = Field(default=10.0, description="a send that blocks longer ends the socket")
     idle_timeout_s: Seconds = 120.0
     max_session_s: Seconds = 7_200.0
+
+    @field_validator("voice_upload")
+    @classmethod
+    def _has_voices(cls, wanted: bool, known: ValidationInfo) -> bool:
+        if wanted and known.data.get("voices") is None:
+            raise ValueError(f"needs {PREFIX}VOICES, the directory to put voices into")
+        return wanted
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """What each alias of a voice stands for."""
+        pairs = [entry.strip().partition("=") for entry in self.voice_aliases.split(",") if entry.strip()]
+        return {alias: voice for alias, _, voice in pairs}
+
+    @property
+    def triton_addresses(self) -> tuple[str, ...]:
+        """The gRPC addresses of all Triton servers."""
+        several = tuple(url for url in re.split(r"[\s,]+", self.triton_urls) if url)
+        return several or (self.triton_url,)
 
 
 def load() -> Settings:

@@ -4,8 +4,10 @@ The only importer of tritonclient and grpc, and the frontend's side of the contr
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import grpc
@@ -15,7 +17,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from frontend import errors
-from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, SpeechRequest
+from frontend.live_requests import growing, only
+from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
 
 # The contract, in the words of config.pbtxt.
 INPUTS = {
@@ -70,7 +73,13 @@ CHANNEL_ARGUMENTS = [
 ]
 
 _WIRE = {"TYPE_STRING": "BYTES", "TYPE_BOOL": "BOOL"}
-_NUMPY = {"TYPE_STRING": np.object_, "TYPE_BOOL": np.bool_}
+_NUMPY = {
+    "TYPE_STRING": np.object_,
+    "TYPE_BOOL": np.bool_,
+    "TYPE_FP32": np.float32,
+    "TYPE_INT32": np.int32,
+    "TYPE_UINT64": np.uint64,
+}
 
 
 class _Refused(Exception):
@@ -100,11 +109,14 @@ class TritonSpeech:
         """Ends every stream that is still open."""
         await self._client.close()
 
-    async def speak(self, request: SpeechRequest) -> AsyncGenerator[Chunk, None]:
+    async def speak(
+        self, request: SpeechRequest, more: AsyncIterator[str] | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
         instance = self._instance or (await self.describe()).instance
-        wishes = {"text": request.text, "voice": request.voice, "language": request.language}
-        responses = self._open({name: value for name, value in wishes.items() if value is not None}, None)
+        inputs = {name: value for name, value in asdict(request).items() if value is not None}
+        ended = asyncio.Event()
+        responses = self._open(only(inputs) if more is None else growing(inputs, more, ended), None)
         begun = complete = False
         try:
             while (result := await self._next(responses, instance, begun)) is not None:
@@ -112,7 +124,10 @@ class TritonSpeech:
                 chunk = _chunk(result)
                 complete = complete or (chunk.info is not None and "reason" in chunk.info)
                 yield chunk
+                if complete and more is not None:
+                    break  # text that is still to come would keep the stream open
         finally:
+            ended.set()
             responses.cancel()
         if not complete:
             raise errors.InferenceFailed("the model ended the utterance without saying how")
@@ -122,7 +137,7 @@ class TritonSpeech:
 
         Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
         """
-        responses = self._open({"describe": True}, self._describe_timeout_s)
+        responses = self._open(only({"describe": True}), self._describe_timeout_s)
         try:
             result = await _read(responses)
         except grpc.aio.AioRpcError as failure:
@@ -157,13 +172,13 @@ class TritonSpeech:
             return ModelStatus(ModelState.FAILED, failures[0].strip())
         return ModelStatus(ModelState.ABSENT)
 
-    def _open(self, inputs: dict[str, Any], timeout_s: float | None) -> _Responses:
-        request = {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
+    def _open(self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None) -> _Responses:
+        async def packed() -> AsyncIterator[dict[str, Any]]:
+            # Its end half-closes the stream, after which the server ends it when all is sent.
+            async for inputs in requests:
+                yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        async def one_request() -> AsyncIterator[dict[str, Any]]:
-            yield request  # its end half-closes the stream, after which the server ends it when all is sent
-
-        return self._client.stream_infer(one_request(), stream_timeout=timeout_s, headers=HEADERS)
+        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=HEADERS)
 
     async def _next(self, responses: _Responses, instance: str, begun: bool) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""
@@ -175,7 +190,13 @@ class TritonSpeech:
                 raise errors.InferenceFailed("the stream from Triton was cancelled")
             return pending.result()
         except grpc.aio.AioRpcError as failure:
-            raise _speech_error(failure, begun) from None
+            error = _speech_error(failure, begun)
+            if isinstance(error, errors.NotReady):
+                # A model that is full has the status of a server that is away, but it answers.
+                with contextlib.suppress(errors.SpeechError):
+                    await self.describe()
+                    error = errors.Overloaded(str(error))
+            raise error from None
         except _Refused as refusal:
             if (await self.model_status()).state is ModelState.READY:
                 raise errors.InferenceFailed(f"Triton refused the request: {refusal}") from None
@@ -211,9 +232,9 @@ async def _read(responses: _Responses) -> InferResult | None:
     return None
 
 
-def _tensor(name: str, value: str | bool) -> InferInput:
+def _tensor(name: str, value: str | bool | int | float) -> InferInput:
     kind = INPUTS[name]
-    tensor = InferInput(name, [1], _WIRE[kind])
+    tensor = InferInput(name, [1], _WIRE.get(kind, kind.removeprefix("TYPE_")))
     item = value.encode() if isinstance(value, str) else value
     tensor.set_data_from_numpy(np.array([item], dtype=_NUMPY[kind]))
     return tensor
@@ -223,7 +244,10 @@ def _chunk(result: InferResult) -> Chunk:
     audio = result.as_numpy("audio")
     info = result.as_numpy("info")
     pcm = b"" if audio is None else audio.astype("<i2", copy=False).tobytes()
-    return Chunk(pcm, None if info is None else json.loads(info.item()))
+    facts = {} if info is None else json.loads(info.item())
+    segment = facts.pop("segment", None)
+    begun = None if segment is None else Segment(segment["text_start"], segment["text_end"], segment["sample_offset"])
+    return Chunk(pcm, facts or None, begun)
 
 
 def _speech_error(failure: grpc.aio.AioRpcError, begun: bool) -> errors.SpeechError:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from frontend.messages import Speak
+from frontend.metrics import Tally
 from frontend.outbox import Sent
 from frontend.synthesis import BYTES_PER_SAMPLE
 
@@ -22,14 +23,28 @@ class Utterance:
     cancelled: bool = False
     task: asyncio.Task[None] | None = None
     terminal_taken: asyncio.Event | None = None
+    tally: Tally | None = None
 
     def cancel(self) -> None:
         """Ends it unless its terminal message is on its way; afterwards `cancelled` tells which it was."""
         if self.cancelled or (self.terminal_taken is not None and self.terminal_taken.is_set()):
             return  # a second cancel would interrupt the freeing of the slot
         self.cancelled = True
+        if self.tally is not None:
+            self.tally.cancelling()
         if self.task is not None:
             self.task.cancel()
+
+    def heard(self) -> None:
+        """Audio of it was made."""
+        if self.tally is not None:
+            self.tally.heard()
+
+    def ended(self, reason: str) -> None:
+        """Its slot is free, or will never be used."""
+        if self.tally is not None:
+            self.tally.sent(self.sent.pcm_bytes)
+            self.tally.ended(reason.partition(":")[0])
 
     def summary(self, reason: str, now: float) -> str:
         """Everything worth knowing afterwards, as key=value, except the text."""

@@ -84,7 +84,7 @@ class Client:
 
 @asynccontextmanager
 async def running_server(speech: FakeSpeech, **settings: object) -> AsyncIterator[RunningServer]:
-    chosen = Settings(host="127.0.0.1", port=0, **settings)
+    chosen = Settings(**({"host": "127.0.0.1", "port": 0} | settings))
     listener = open_listener(chosen.host, chosen.port)
     host, port = listener.getsockname()
     registry = SessionRegistry()

@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from frontend.errors import NotReady, SpeechError, UnknownVoice
-from frontend.synthesis import FRAME_SAMPLES, Chunk, Description, ModelState, ModelStatus, SpeechRequest
+from frontend.synthesis import FRAME_SAMPLES, Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
 
 FRAME_BYTES = FRAME_SAMPLES * 2
 DESCRIPTION = Description(
@@ -21,14 +21,24 @@ def audio_of(text: str, voice: str | None = None, frames: int = 3) -> bytes:
     return b"".join(digest * (FRAME_BYTES // len(digest)) for digest in digests)
 
 
+def live_audio_of(text: str, voice: str | None = None) -> bytes:
+    """The sound the fake makes of live text: a frame for each character, however the text is cut."""
+    return b"".join(audio_of(f"{place}{character}", voice, 1) for place, character in enumerate(text))
+
+
 @dataclass
 class Script:
-    """How one text is spoken: `frames` in all, a pause behind `hold_after` of them, an `error` instead of the end."""
+    """How one text is spoken: `frames` in all, a pause behind `hold_after` of them, an `error` instead of the end.
+
+    `segments` are told with the frames they begin at, `info` at the end.
+    """
 
     frames: int = 3
     frames_per_chunk: int = 1
     hold_after: int | None = None
     error: Exception | None = None
+    segments: dict[int, Segment] = field(default_factory=dict)
+    info: dict = field(default_factory=lambda: {"reason": "complete"})
     held: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -41,6 +51,8 @@ class FakeSpeech:
         self.scripts: dict[str, Script] = {}
         self.requests: list[SpeechRequest] = []
         self.active = 0
+        self.most_active = 0
+        self.text_idle_s: float | None = None
         self.frames_made = 0
         self.released = asyncio.Event()
         self.description: Description | SpeechError = DESCRIPTION
@@ -52,23 +64,31 @@ class FakeSpeech:
         self.scripts[text] = script
         return script
 
-    async def speak(self, request: SpeechRequest) -> AsyncGenerator[Chunk, None]:
+    async def speak(
+        self, request: SpeechRequest, more: AsyncIterator[str] | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
         script = self.scripts.get(request.text, Script())
         if request.voice is not None and request.voice not in self.voices:
             raise UnknownVoice(f"no voice {request.voice!r}")
         self.active += 1
+        self.most_active = max(self.most_active, self.active)
         try:
+            if more is not None:
+                async for chunk in self._live(request, more, script):
+                    yield chunk
+                return
             sound = audio_of(request.text, request.voice, script.frames)
             for frame in range(0, script.frames, script.frames_per_chunk):
                 if frame == script.hold_after:
                     script.held.set()
                     await script.go.wait()
                 self.frames_made += script.frames_per_chunk
-                yield Chunk(sound[frame * FRAME_BYTES : (frame + script.frames_per_chunk) * FRAME_BYTES])
+                pcm = sound[frame * FRAME_BYTES : (frame + script.frames_per_chunk) * FRAME_BYTES]
+                yield Chunk(pcm, None, script.segments.get(frame))
             if script.error is not None:
                 raise script.error
-            yield Chunk(b"", {"reason": "complete"})
+            yield Chunk(b"", script.info)
         finally:
             # A terminal that did not wait for the slot would be sent during these turns of the loop.
             try:
@@ -77,6 +97,29 @@ class FakeSpeech:
             finally:
                 self.active -= 1
                 self.released.set()
+
+    async def _live(
+        self, request: SpeechRequest, more: AsyncIterator[str], script: Script
+    ) -> AsyncGenerator[Chunk, None]:
+        place, text = 0, request.text
+        while True:
+            for character in text:
+                if place == script.hold_after:
+                    script.held.set()
+                    await script.go.wait()
+                yield Chunk(audio_of(f"{place}{character}", request.voice, 1))
+                place += 1
+            try:
+                async with asyncio.timeout(self.text_idle_s):
+                    text = await anext(more)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                yield Chunk(b"", {"reason": "text_timeout"})
+                return
+        if script.error is not None:
+            raise script.error
+        yield Chunk(b"", script.info)
 
     async def describe(self) -> Description:
         self.descriptions += 1

@@ -1,6 +1,7 @@
 """`scripts/speak` as a process against a real server: the file, the figures, and one line when it fails."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from tests.frontend.conftest import RunningServer
 from tests.frontend.fakes import FakeSpeech, Script, audio_of
@@ -62,7 +64,22 @@ async def test_a_dash_reads_the_text_from_the_standard_input(server: RunningServ
     out = tmp_path / "a.wav"
     result = await ended(await started(server, "-", "--out", str(out)), "Hello\nworld.\n")
     assert result.status == 0
-    assert sound_of(out) == audio_of("Hello\nworld.")
+    assert sound_of(out) == audio_of("Hello\nworld.\n")
+
+
+async def test_a_server_that_knows_only_protocol_1_is_spoken_to_in_that(tmp_path: Path) -> None:
+    async def speak_v1(connection: ServerConnection) -> None:
+        async for message in connection:
+            assert json.loads(message) == {"type": "speak", "text": "Hello."}
+            await connection.send(audio_of("Hello."))
+            await connection.send('{"type":"audio_end","cancelled":false}')
+
+    out = tmp_path / "a.wav"
+    async with serve(speak_v1, "127.0.0.1", 0) as old:
+        port = old.sockets[0].getsockname()[1]
+        result = await ended(await started(f"ws://127.0.0.1:{port}/", "Hello.", "--out", str(out)))
+    assert (result.status, result.err) == (0, "")
+    assert sound_of(out) == audio_of("Hello.")
 
 
 async def test_an_interrupt_cancels_and_leaves_a_valid_file(
@@ -85,7 +102,7 @@ async def test_an_interrupt_cancels_and_leaves_a_valid_file(
 
 async def test_an_error_is_one_line_and_a_failure(server: RunningServer, tmp_path: Path) -> None:
     result = await ended(await started(server, "  ", "--out", str(tmp_path / "a.wav")))
-    assert result == Ended(1, "", "speak: INVALID_MESSAGE: text is blank\n")
+    assert result == Ended(1, "", "speak: TEXT_EMPTY: text is blank\n")
 
 
 async def test_a_refused_connection_is_one_line(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Stream:
     context: grpc.aio.ServicerContext
     half_closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    appended: asyncio.Queue[dict[str, tuple[str, list[int], bytes]]] = field(default_factory=asyncio.Queue)
 
     async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
         await self.context.write(response(pcm, info))
@@ -50,8 +51,17 @@ class Stream:
         await self.context.write(Response(error_message=text))
 
     def inputs(self) -> dict[str, tuple[str, list[int], bytes]]:
-        tensors = zip(self.request.inputs, self.request.raw_input_contents, strict=True)
-        return {tensor.name: (tensor.datatype, list(tensor.shape), raw) for tensor, raw in tensors}
+        return inputs_of(self.request)
+
+    @property
+    def is_live(self) -> bool:
+        return "text_complete" in self.inputs()
+
+
+def inputs_of(request: service_pb2.ModelInferRequest) -> dict[str, tuple[str, list[int], bytes]]:
+    """Name -> type, shape and bytes."""
+    tensors = zip(request.inputs, request.raw_input_contents, strict=True)
+    return {tensor.name: (tensor.datatype, list(tensor.shape), raw) for tensor, raw in tensors}
 
 
 class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -73,14 +83,30 @@ class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
                 return
             self.streams.append(stream)
             self.opened.set()
+            assert self.behaviour is not None
+            if stream.is_live:
+                await self._live(stream, requests)
+                return
             async for _ in requests:
                 raise AssertionError("a second request on the stream of an utterance")
             stream.half_closed.set()
-            assert self.behaviour is not None
             await self.behaviour(stream)
         except asyncio.CancelledError:
             stream.cancelled.set()
             raise
+
+    async def _live(self, stream: Stream, requests: AsyncIterator) -> None:
+        async def take() -> None:
+            async for request in requests:
+                stream.appended.put_nowait(inputs_of(request))
+            stream.half_closed.set()
+
+        assert self.behaviour is not None
+        taking = asyncio.create_task(take())
+        try:
+            await self.behaviour(stream)
+        finally:
+            taking.cancel()
 
     async def _describe(self, stream: Stream) -> None:
         if isinstance(self.description, dict):

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from playwright.sync_api import Browser
 
 from tests.conftest import Demo
+from tests.stack.browsing import SIZES, Visit, chromium
 from tests.stack.serving import Serve
 from tests.stack.speaking import Pcm
 
 Render = Callable[..., list[Pcm]]
 VOICES = Path(__file__).resolve().parents[2] / "voices"
 StartServe = Callable[..., Serve]
+OpenPage = Callable[..., Visit]
 
 # Sums of another batch shape round differently; in float32 that is far too little to change a greedy choice.
 ENVIRONMENT = {"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32"}
@@ -67,6 +70,27 @@ def start_serve() -> Iterator[StartServe]:
     yield start
     for serve in started:
         serve.end()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens pages in a fresh profile each; none of them may have complained in its console."""
+    opened: list[Visit] = []
+
+    def new(**options: Any) -> Visit:
+        opened.append(Visit(browser.new_page(**{**SIZES["light"], **options})))
+        return opened[-1]
+
+    yield new
+    for visit in opened:
+        visit.page.close()
+        assert visit.complaints == []
 
 
 @pytest.fixture(scope="session")

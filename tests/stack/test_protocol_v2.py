@@ -1,0 +1,94 @@
+"""Protocol v2 through the whole stack: live text, many streams on one socket, and cancels at any moment."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from frontend.client import Audio, SpeechClient
+from frontend.heard import Utterance
+from tests.conftest import Figure
+from tests.stack.serving import Serve
+from tests.stack.speaking import Pcm
+
+pytestmark = pytest.mark.stack
+
+TAGGED = {"encoding": "pcm_s16le", "framing": "tagged"}
+TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps."
+CANCELS = 200
+
+
+async def sound(utterance: Utterance) -> Pcm:
+    return np.frombuffer(b"".join([payload async for payload in utterance.audio()]), dtype="<i2").astype(np.int16)
+
+
+async def test_live_text_sounds_the_same_however_it_is_cut(stack: Serve) -> None:
+    dice = random.Random(3)
+    async with SpeechClient(stack.url) as client:
+        heard = []
+        for pieces in (1, 2, 9):
+            cuts = sorted(dice.sample(range(1, len(TEXT)), pieces - 1))
+            utterance = await client.speak("", final=False, max_seconds=4)
+            for start, end in zip([0, *cuts], [*cuts, len(TEXT)], strict=True):
+                await client.send({"type": "text", "request_id": utterance.request_id, "text": TEXT[start:end]})
+                await asyncio.sleep(dice.random() * 0.05)
+            await utterance.end()
+            heard.append(await sound(utterance))
+            assert utterance.audio_end["reason"] in ("complete", "max_length")
+    assert len(heard[0]) > 0
+    assert all(np.array_equal(heard[0], other) for other in heard[1:])
+
+
+async def test_speech_comes_before_the_text_is_complete_and_a_flush_ends_a_generation(stack: Serve) -> None:
+    async with SpeechClient(stack.url) as client:
+        utterance = await client.speak(TEXT, final=False, max_seconds=60)
+        async for arrived in utterance:
+            if isinstance(arrived, Audio):
+                break
+        await utterance.flush()
+        async for arrived in utterance:
+            if not isinstance(arrived, Audio) and arrived.type == "flushed":
+                await utterance.append(" And again.")
+                await utterance.end()
+        assert utterance.audio_end["reason"] in ("complete", "max_length")
+
+
+async def test_eight_tagged_streams_sound_as_each_does_alone(stack: Serve) -> None:
+    texts = [f"Text number {number} is spoken here." for number in range(8)]
+    async with SpeechClient(stack.url) as client:
+        alone = [await sound(await client.speak(text, seed=5, max_seconds=1.6)) for text in texts]
+    async with SpeechClient(stack.url, format=TAGGED, mode="concurrent") as client:
+        utterances = [await client.speak(text, seed=5, max_seconds=1.6) for text in texts]
+        together = await asyncio.gather(*map(sound, utterances))
+    for one, other in zip(alone, together, strict=True):
+        assert len(one) == len(other) > 0
+        assert int(np.abs(one.astype(int) - other.astype(int)).max()) <= 1
+
+
+async def cancelled_at_random(client: SpeechClient, dice: random.Random) -> AsyncIterator[float]:
+    for _ in range(CANCELS):
+        live = dice.random() < 0.4
+        utterance = await client.speak(TEXT, final=not live, max_seconds=20)
+        waiting = await client.speak(TEXT) if dice.random() < 0.3 else None
+        await asyncio.sleep(dice.random() * 0.25)
+        asked = time.monotonic()
+        await client.cancel_all()
+        async for _arrived in utterance:
+            pass
+        yield time.monotonic() - asked
+        if waiting is not None:
+            await sound(waiting)
+            assert waiting.audio_end["cancelled"]
+
+
+async def test_a_cancel_at_any_moment_is_answered_soon(stack: Serve, figure: Figure) -> None:
+    async with SpeechClient(stack.url) as client:
+        times = sorted([seconds async for seconds in cancelled_at_random(client, random.Random(11))])
+        p95 = times[int(len(times) * 0.95)]
+        figure(f"v2: cancel to audio_end, {CANCELS} at random moments, p95", f"{p95 * 1000:.0f} ms")
+        assert p95 < 0.5
+        # Every slot is free: the next utterance begins at once.
+        assert len(await sound(await client.speak("After all.", max_seconds=0.4))) > 0
