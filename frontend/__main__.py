@@ -1,5 +1,6 @@
 """`python -m frontend`: settings from the environment, one server until SIGTERM or SIGINT."""
 
+import argparse
 import asyncio
 import logging
 import signal
@@ -18,12 +19,17 @@ from frontend.triton_pool import TritonPool
 
 def main() -> int:
     """The exit status: 2 for unusable settings, 1 for a taken address."""
+    parser = argparse.ArgumentParser(prog="frontend", description="Serve speech over WebSocket and HTTP.")
+    parser.add_argument("--check", action="store_true", help="only say whether the settings can be used")
+    options = parser.parse_args()
     try:
         settings = load()
         doors = Doors.of(settings)
     except SettingsError as error:
         print(f"frontend: {error}", file=sys.stderr)
         return 2
+    if options.check:
+        return 0
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         listener = open_listener(settings.host, settings.port)

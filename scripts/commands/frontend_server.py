@@ -4,15 +4,18 @@ Knows only its command, its settings' names and GET /readyz.
 """
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from commands import CommandFailed
 from commands.process_group import ProcessGroup
 
 # Longer than the frontend lets running utterances finish after SIGTERM.
 STOP_PATIENCE = 30
+COMMAND = [sys.executable, "-P", "-m", "frontend"]
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -32,6 +35,18 @@ class FrontendAddress:
         return f"ws://{host}:{self.port}/api/v1/speak"
 
 
+def require_usable_settings(address: FrontendAddress, environment: Mapping[str, str]) -> None:
+    """Asks the frontend whether it would start, before minutes are spent on a model. Raises CommandFailed."""
+    settings = {**environment, **_settings(address)}
+    asked = subprocess.run([*COMMAND, "--check"], env=settings, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise CommandFailed(asked.stderr.strip() or f"the frontend cannot start: status {asked.returncode}")
+
+
+def _settings(address: FrontendAddress) -> dict[str, str]:
+    return {"FRONTEND_HOST": address.host, "FRONTEND_PORT": str(address.port)}
+
+
 class FrontendServer:
     """A running frontend."""
 
@@ -42,13 +57,8 @@ class FrontendServer:
     @classmethod
     async def start(cls, address: FrontendAddress, triton_url: str, environment: Mapping[str, str]) -> Self:
         """The started frontend, which may not listen yet."""
-        settings = {
-            "FRONTEND_HOST": address.host,
-            "FRONTEND_PORT": str(address.port),
-            "FRONTEND_TRITON_URL": triton_url,
-        }
-        command = [sys.executable, "-P", "-m", "frontend"]
-        return cls(await ProcessGroup.start(command, {**environment, **settings}), address)
+        settings = {**environment, **_settings(address), "FRONTEND_TRITON_URL": triton_url}
+        return cls(await ProcessGroup.start(COMMAND, settings), address)
 
     async def ended(self) -> int:
         """The exit status of the frontend, once it has ended."""

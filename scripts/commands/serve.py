@@ -15,7 +15,7 @@ from typing import Any
 
 from commands import CommandFailed
 from commands.checkpoint import WORDS_FOR_DEMO, Checkpoint, choose_checkpoint
-from commands.frontend_server import FrontendAddress
+from commands.frontend_server import FrontendAddress, require_usable_settings
 from commands.ports import Wanted, require_free
 from commands.stack import Stack, StackPlan
 from commands.triton_installation import find_installation
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Wanted(HOST, options.triton_metrics_port, "--triton-metrics-port"),
             ]
         )
+        require_usable_settings(FrontendAddress(options.host, options.port), os.environ)
         with tempfile.TemporaryDirectory(prefix="qwen3-tts-") as workspace:
             checkpoint = choose_checkpoint(options.model, os.environ, REPOSITORY / "models", Path(workspace))
             asyncio.run(serve(_plan(options, checkpoint, Path(workspace))))
@@ -94,6 +95,8 @@ def _plan(options: argparse.Namespace, checkpoint: Checkpoint, workspace: Path) 
         if not options.voices.is_dir():
             raise CommandFailed(f"--voices {options.voices}: no such directory")
         chosen["QWEN3_TTS_VOICES"] = str(options.voices.resolve())
+    voices = chosen.get("QWEN3_TTS_VOICES") or os.environ.get("QWEN3_TTS_VOICES") or str(REPOSITORY / "voices")
+    chosen["FRONTEND_VOICES"] = os.environ.get("FRONTEND_VOICES", voices)
     print(f"serve: loading {checkpoint.directory}", flush=True)
     return StackPlan(
         installation=find_installation(workspace),

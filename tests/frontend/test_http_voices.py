@@ -23,6 +23,7 @@ from frontend.synthesis import Description
 from frontend.voice_folders import NoSuchVoice, VoiceFolders
 from tests.frontend.conftest import PATIENCE_S, RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech
+from tts_engine.voice_library import VoiceLibrary
 
 ADMIN, SPEAKER = api_keys.make_key(), api_keys.make_key()
 KEYS = ",".join([api_keys.entry("boss", Scope.ADMIN, ADMIN), api_keys.entry("app", Scope.SPEAK, SPEAKER)])
@@ -156,9 +157,8 @@ async def test_an_uploaded_recording_becomes_a_voice_folder(
 
 
 async def test_a_model_can_read_what_was_uploaded(server: RunningServer, directory: Path) -> None:
-    manifests = pytest.importorskip("tts_engine.manifests")
     assert (await add(server, sound(), ref_text="Hello.")).status == 201
-    voice = manifests.VoiceLibrary(directory).check()["cafe-lady"]
+    voice = VoiceLibrary(directory).check()["cafe-lady"]
     assert (voice.manifest.name, voice.reference.text) == ("Café Lady", "Hello.")
 
 

@@ -88,6 +88,12 @@ def test_a_taken_port_is_named_with_its_option() -> None:
     assert "--triton-grpc-port" in line
 
 
+def test_an_open_door_without_a_key_is_refused_before_anything_is_loaded() -> None:
+    line = refusal("--model", "demo", "--host", "0.0.0.0")
+    assert "FRONTEND_API_KEYS" in line
+    assert "FRONTEND_AUTH" in line
+
+
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: no such directory" in refusal("--model", tmp_path / "nowhere")
 
