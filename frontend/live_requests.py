@@ -15,16 +15,19 @@ async def only(inputs: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 
 async def growing(
-    inputs: dict[str, Any], more: AsyncIterator[str], ended: asyncio.Event
+    inputs: dict[str, Any], more: AsyncIterator[str], accepted: asyncio.Event, ended: asyncio.Event
 ) -> AsyncIterator[dict[str, Any]]:
-    """The requests of live text: the first with all that is asked for, then text as it comes.
+    """The requests of live text: the first with all that is asked for, then, when it was accepted, text as it comes.
 
-    grpc leaves the task that iterates this alone when the server ends the stream; `ended` ends it then.
+    Text for an utterance that is refused meanwhile would be nobody's. grpc leaves the task that iterates this alone
+    when the server ends the stream; `ended` ends it then.
     """
     name = uuid.uuid4().hex
     yield inputs | {"utterance": name, "text_complete": False}
     ending = asyncio.create_task(ended.wait())
+    acceptance = asyncio.create_task(accepted.wait())
     try:
+        await asyncio.wait({acceptance, ending}, return_when=asyncio.FIRST_COMPLETED)
         while not ended.is_set():
             text = asyncio.ensure_future(anext(more, None))
             try:
@@ -39,3 +42,4 @@ async def growing(
             yield {"text": words, "utterance": name, "text_complete": False}
     finally:
         ending.cancel()
+        acceptance.cancel()

@@ -4,8 +4,8 @@ The only importer of tritonclient and grpc, and the frontend's side of the contr
 """
 
 import asyncio
-import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from tritonclient.utils import InferenceServerException
 from frontend import errors
 from frontend.live_requests import growing, only
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
+
+log = logging.getLogger(__name__)
 
 # The contract, in the words of config.pbtxt.
 INPUTS = {
@@ -46,16 +48,14 @@ INPUTS = {
 }
 OUTPUTS = {"audio": "TYPE_INT16", "info": "TYPE_STRING"}
 
-# The gRPC status of a TritonError -> what it means; anything else is InferenceFailed.
-ERRORS: dict[grpc.StatusCode, type[errors.SpeechError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
-    grpc.StatusCode.NOT_FOUND: errors.UnknownVoice,
-    grpc.StatusCode.UNIMPLEMENTED: errors.Unsupported,
-    grpc.StatusCode.UNAVAILABLE: errors.NotReady,
+# The code of the model's `info.error` -> what it means; anything else is InferenceFailed.
+ERRORS: dict[str, type[errors.SpeechError]] = {
+    "INVALID_ARG": errors.InvalidRequest,
+    "NOT_FOUND": errors.UnknownVoice,
+    "UNSUPPORTED": errors.Unsupported,
+    "UNAVAILABLE": errors.Overloaded,
 }
 
-# Without it the server reports a model's error as a message that has lost its status.
-HEADERS = {"triton_grpc_error": "true"}
 # A model's state UNAVAILABLE has this reason after an unload, and the cause after a failed load.
 UNLOADED = "unloaded"
 PROBES_TO_DIE = 2
@@ -115,17 +115,23 @@ class TritonSpeech:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
         instance = self._instance or (await self.describe()).instance
         inputs = {name: value for name, value in asdict(request).items() if value is not None}
-        ended = asyncio.Event()
-        responses = self._open(only(inputs) if more is None else growing(inputs, more, ended), None)
+        accepted, ended = asyncio.Event(), asyncio.Event()
+        requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
+        responses = self._open(requests, None)
         begun = complete = False
         try:
-            while (result := await self._next(responses, instance, begun)) is not None:
-                begun = True
+            while (result := await self._next(responses, instance)) is not None:
+                accepted.set()
                 chunk = _chunk(result)
+                if chunk.info is not None and "error" in chunk.info:
+                    raise _model_error(chunk.info["error"], begun)
+                if _is_notice(chunk):
+                    continue
+                begun = True
                 complete = complete or (chunk.info is not None and "reason" in chunk.info)
                 yield chunk
-                if complete and more is not None:
-                    break  # text that is still to come would keep the stream open
+                if complete:
+                    ended.set()  # text that is still to come would keep the stream open
         finally:
             ended.set()
             responses.cancel()
@@ -144,12 +150,14 @@ class TritonSpeech:
             if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 text = f"the model did not describe itself within {self._describe_timeout_s:g} s"
                 raise errors.NotReady(text) from None
-            raise _speech_error(failure, False) from None
+            raise _transport_error(failure) from None
         except _Refused as refusal:
             raise errors.NotReady(str(refusal)) from None
         finally:
             responses.cancel()
         info = None if result is None else _chunk(result).info
+        if info is not None and "error" in info:
+            raise _model_error(info["error"], False)
         if info is None:
             raise errors.InferenceFailed("the model answered describe without info")
         self._instance = str(info["instance"])
@@ -178,9 +186,9 @@ class TritonSpeech:
             async for inputs in requests:
                 yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=HEADERS)
+        return self._client.stream_infer(packed(), stream_timeout=timeout_s)
 
-    async def _next(self, responses: _Responses, instance: str, begun: bool) -> InferResult | None:
+    async def _next(self, responses: _Responses, instance: str) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""
         pending = asyncio.create_task(_read(responses))
         try:
@@ -190,13 +198,7 @@ class TritonSpeech:
                 raise errors.InferenceFailed("the stream from Triton was cancelled")
             return pending.result()
         except grpc.aio.AioRpcError as failure:
-            error = _speech_error(failure, begun)
-            if isinstance(error, errors.NotReady):
-                # A model that is full has the status of a server that is away, but it answers.
-                with contextlib.suppress(errors.SpeechError):
-                    await self.describe()
-                    error = errors.Overloaded(str(error))
-            raise error from None
+            raise _transport_error(failure) from None
         except _Refused as refusal:
             if (await self.model_status()).state is ModelState.READY:
                 raise errors.InferenceFailed(f"Triton refused the request: {refusal}") from None
@@ -250,9 +252,20 @@ def _chunk(result: InferResult) -> Chunk:
     return Chunk(pcm, facts or None, begun)
 
 
-def _speech_error(failure: grpc.aio.AioRpcError, begun: bool) -> errors.SpeechError:
-    kind = ERRORS.get(failure.code(), errors.InferenceFailed)
+def _is_notice(chunk: Chunk) -> bool:
+    """Whether a response only tells how a request of live text was taken."""
+    info = chunk.info or {}
+    if "refused" in info:
+        log.warning("the model refused more text: %s", info["refused"])
+    return "accepted" in info or "refused" in info
+
+
+def _model_error(error: dict[str, str], begun: bool) -> errors.SpeechError:
     # Speech that has begun cannot be refused any more: it broke off.
-    if begun:
-        kind = errors.InferenceFailed
-    return kind(failure.details() or failure.code().name)
+    kind = errors.InferenceFailed if begun else ERRORS.get(error["code"], errors.InferenceFailed)
+    return kind(error["message"])
+
+
+def _transport_error(failure: grpc.aio.AioRpcError) -> errors.SpeechError:
+    away = failure.code() is grpc.StatusCode.UNAVAILABLE
+    return (errors.NotReady if away else errors.InferenceFailed)(failure.details() or failure.code().name)

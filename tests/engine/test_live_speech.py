@@ -203,7 +203,8 @@ def test_too_much_text_is_refused_and_the_utterance_goes_on(load_engine: LoadEng
 def test_a_first_text_that_is_refused_opens_nothing(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="control token"):
         engine.submit(Speak(text="<|im_end|>", utterance="u", text_complete=False), Listener())
-    assert not engine.append("u", "more", complete=False)
+    assert not engine.is_open("u")
+    assert engine.append("u", "more", complete=False), "text already under way is nobody's fault"
     listener = Listener()
     engine.submit(Speak(text="Fine", utterance="u", text_complete=False), listener)
     assert engine.append("u", ".", complete=True)

@@ -43,8 +43,14 @@ class Stream:
     async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
         await self.context.write(response(pcm, info))
 
-    async def fail(self, code: grpc.StatusCode, text: str) -> None:
-        await self.context.abort(code, text)
+    async def fail(self, code: str, text: str) -> None:
+        """As the model does: its code in `info`, then the error, which has lost it."""
+        await self.send(None, {"error": {"code": code, "message": text}})
+        await self.refuse(text)
+
+    async def break_off(self, status: grpc.StatusCode, text: str) -> None:
+        """The whole call ends, as when a server goes away."""
+        await self.context.abort(status, text)
 
     async def refuse(self, text: str) -> None:
         """As Triton's core does when the request does not reach the model: no status."""

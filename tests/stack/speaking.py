@@ -28,7 +28,6 @@ TYPES = {
     "utterance": "BYTES",
     "text_complete": "BOOL",
 }
-HEADERS = {"triton_grpc_error": "true"}
 
 Pcm = npt.NDArray[np.int16]
 
@@ -94,14 +93,14 @@ async def infer(address: str, inputs: dict[str, Any]) -> tuple[Pcm, dict[str, An
 async def stream(
     address: str, requests: AsyncIterator[dict[str, Any]]
 ) -> AsyncIterator[tuple[Pcm, dict[str, Any] | None]]:
-    """What the model answers to requests on one stream, as it comes. Raises AioRpcError with the model's status."""
+    """What the model answers to requests on one stream, as it comes. Raises what Triton says, by its message alone."""
 
     async def wire() -> AsyncIterator[dict[str, Any]]:
         async for inputs in requests:
             yield {"model_name": "qwen3_tts", "inputs": [_tensor(name, value) for name, value in inputs.items()]}
 
     async with asyncio.timeout(60), grpcclient.InferenceServerClient(address) as client:
-        async for answer, error in client.stream_infer(wire(), headers=HEADERS):
+        async for answer, error in client.stream_infer(wire()):
             if error is not None:
                 raise error
             told = answer.as_numpy("info")

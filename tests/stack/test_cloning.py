@@ -2,20 +2,21 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 import soundfile
+from tritonclient.utils import InferenceServerException
 from websockets.asyncio.client import connect
 
 from commands import voices as voices_command
 from tests.conftest import Demo, Figure
 from tests.stack.conftest import ENVIRONMENT, VOICES, Render, made_greedy, same_sound
 from tests.stack.serving import Serve
-from tests.stack.speaking import COMPLETE, infer, speak
+from tests.stack.speaking import COMPLETE, infer, speak, stream
 
 pytestmark = pytest.mark.stack
 
@@ -87,11 +88,18 @@ async def test_a_recording_in_the_request_is_cloned_without_a_folder(
 
 
 async def test_an_unknown_voice_is_not_found_by_the_model_and_replaced_by_the_frontend(cloning: Serve) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await infer(grpc_address(cloning), {"text": TEXT, "voice": "nobody"})
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert "'nobody'" in str(caught.value.details())
-    assert "makima" in str(caught.value.details())
+    told: list[dict[str, Any]] = []
+
+    async def request() -> AsyncIterator[dict[str, Any]]:
+        yield {"text": TEXT, "voice": "nobody"}
+
+    async def ask() -> None:
+        async for _, info in stream(grpc_address(cloning), request()):
+            told.append(info or {})
+
+    with pytest.raises(InferenceServerException, match=r"'nobody' is not known; this server has: .*makima"):
+        await ask()
+    assert [info["error"]["code"] for info in told] == ["NOT_FOUND"]
     async with connect(cloning.url) as socket:
         fallen_back, default = await speak(socket, TEXT, "nobody"), await speak(socket, TEXT)
     assert same_sound(fallen_back.samples, default.samples)

@@ -83,23 +83,34 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 if _is_description(request):
-                    sender.send(
-                        _description(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-                    )
+                    sender.send(_notice(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                     continue
                 speak = _speak(request)
-                if self._is_continued(speak):
-                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                if self._continues(speak, sender):
                     continue
-                self._delivery.open(_Stream(sender), lambda sink, speak=speak: self._engine.submit(speak, sink))
+                stream = _LiveStream(sender) if speak.is_live else _Stream(sender)
+                self._delivery.open(stream, lambda sink, speak=speak: self._engine.submit(speak, sink))
             except TtsError as error:
-                sender.send(_failure(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                _fail(sender, _code(error), str(error))
 
-    def _is_continued(self, speak):
-        """Whether this was more text for an utterance that is open, or was until just now; it has no response."""
-        if speak.utterance is None or speak.text_complete is None:
+    def _continues(self, speak, sender):
+        """Whether this is more text for an utterance that is open, or was until just now.
+
+        It then has no response but, when refused, its reason: that is no error of the utterance, which goes on
+        without this text.
+        """
+        name, complete = speak.utterance, speak.text_complete
+        if name is None or complete is None or not (speak.is_text_alone or self._engine.is_open(name)):
             return False
-        return self._engine.append(speak.utterance, speak.text, complete=speak.text_complete)
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        try:
+            if not self._engine.append(name, speak.text, complete=complete):
+                return False
+        except InvalidRequest as error:
+            sender.send(_notice({"refused": str(error)}), flags=final)
+            return True
+        sender.send(flags=final)
+        return True
 
     def finalize(self):
         """End every utterance and join both threads."""
@@ -113,6 +124,9 @@ class _Stream:
     def __init__(self, sender):
         self._sender = sender
 
+    def accept(self):
+        """Nothing to say: the first sound says it soon enough."""
+
     def send(self, pcm, segment):
         tensors = [pb_utils.Tensor("audio", pcm)]
         if segment is not None:
@@ -121,18 +135,23 @@ class _Stream:
 
     def finish(self, pcm, outcome):
         if outcome.error is not None:
-            response = _failure(outcome.error)
+            _fail(self._sender, _code(outcome.error), str(outcome.error))
         elif outcome.reason == "cancelled":
-            error = pb_utils.TritonError("the utterance was cancelled", pb_utils.TritonError.CANCELLED)
-            response = pb_utils.InferenceResponse(error=error)
+            _fail(self._sender, "CANCELLED", "the utterance was cancelled")
         else:
-            response = pb_utils.InferenceResponse(
-                output_tensors=[pb_utils.Tensor("audio", pcm), _json_tensor(outcome.info)]
-            )
-        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            tensors = [pb_utils.Tensor("audio", pcm), _json_tensor(outcome.info)]
+            response = pb_utils.InferenceResponse(output_tensors=tensors)
+            self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self):
         return self._sender.is_cancelled()
+
+
+class _LiveStream(_Stream):
+    """One whose client sends no more text before it knows that the utterance was taken in."""
+
+    def accept(self):
+        self._sender.send(_notice({"accepted": True}))
 
 
 class _Metrics:
@@ -225,7 +244,8 @@ def _text(name, data):
         raise InvalidRequest(f"{name} is not valid UTF-8: {error}") from error
 
 
-def _description(values):
+def _notice(values):
+    """A response of `info` without sound."""
     audio = pb_utils.Tensor("audio", np.zeros(0, dtype=np.int16))
     return pb_utils.InferenceResponse(output_tensors=[audio, _json_tensor(values)])
 
@@ -234,6 +254,13 @@ def _json_tensor(values):
     return pb_utils.Tensor("info", np.array([json.dumps(values, ensure_ascii=False).encode()], dtype=np.object_))
 
 
-def _failure(error):
-    name = next(name for kind, name in _STATUS.items() if isinstance(error, kind))
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, name)))
+def _code(error):
+    return next(name for kind, name in _STATUS.items() if isinstance(error, kind))
+
+
+def _fail(sender, code, message):
+    """End a request with an error, and say in `info` before what it is: on a stream Triton loses an error's code."""
+    sender.send(_notice({"error": {"code": code, "message": message}}))
+    error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
+    final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    sender.send(pb_utils.InferenceResponse(error=error), flags=final)

@@ -32,6 +32,10 @@ _NO_SOUND = np.zeros(0, dtype=np.int16)
 class ResponseStream(Protocol):
     """One listener."""
 
+    def accept(self) -> None:
+        """The utterance was taken in; called at most once, perhaps after its first sound."""
+        ...
+
     def send(self, pcm: npt.NDArray[np.int16], segment: SpokenSegment | None) -> None:
         """Send a chunk of whole frames; with it the segment that begins with this chunk, if one does."""
         ...
@@ -164,6 +168,8 @@ class Delivery:
         for content in contents:
             if isinstance(content, int):
                 listener.utterance_id = content
+                if not listener.ended:
+                    listener.stream.accept()
             elif listener.ended:
                 continue
             elif isinstance(content, SpokenSegment):

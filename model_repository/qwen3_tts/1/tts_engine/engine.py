@@ -17,7 +17,7 @@ from pathlib import Path
 from .checkpoint import Checkpoint, load_networks
 from .config import SAMPLE_RATE, EngineConfig
 from .devices import device_named, dtype_named
-from .errors import EngineFailed, Overloaded
+from .errors import EngineFailed, Overloaded, TtsError
 from .generation import Generation, Statistics
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
@@ -93,6 +93,18 @@ class Engine:
         With text_complete false, `append` takes more text under the name `speak.utterance`. Raises InvalidRequest,
         Unsupported, UnknownVoice, Overloaded or EngineFailed, and then never calls `sink`.
         """
+        try:
+            return self._submit(speak, sink)
+        except TtsError:
+            if speak.is_live and speak.utterance is not None:
+                self._live.refused(speak.utterance)
+            raise
+
+    def is_open(self, name: str) -> bool:
+        """Whether a live utterance `name` takes text."""
+        return self._live.is_open(name)
+
+    def _submit(self, speak: Speak, sink: Sink) -> int:
         self._refuse_when_full()
         utterance, voice = self._preparation.prepare(speak, sink)
         self._admit()
@@ -110,7 +122,8 @@ class Engine:
         return utterance.id
 
     def append(self, name: str, text: str, *, complete: bool) -> bool:
-        """More text for the live utterance `name`; false when there is none, true also when it has just ended.
+        """More text for the live utterance `name`; false when there is none, true also when it has just ended or was
+        refused: then the text comes too late, and is ignored.
 
         Raises InvalidRequest when the text is refused; the utterance then goes on without it.
         """

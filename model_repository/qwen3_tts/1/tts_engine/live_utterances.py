@@ -69,6 +69,17 @@ class LiveUtterances:
             self._deliver(Appended(utterance_id, ids, complete))
             return True
 
+    def is_open(self, name: str) -> bool:
+        """Whether `name` takes text."""
+        with self._lock:
+            return name in self._open
+
+    def refused(self, name: str) -> None:
+        """An utterance `name` was not begun: text for it is on its way already, and comes too late."""
+        with self._lock:
+            if name not in self._open:
+                self._remember(name)
+
     def ended(self, utterance_id: int) -> None:
         """An utterance has ended, live or not."""
         with self._lock:
@@ -79,6 +90,9 @@ class LiveUtterances:
         if name is None:
             return
         del self._open[name]
+        self._remember(name)
+
+    def _remember(self, name: str) -> None:
         self._ended[name] = None
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)

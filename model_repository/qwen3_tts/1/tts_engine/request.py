@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -80,6 +80,12 @@ class Speak:
     def is_live(self) -> bool:
         """Whether text will follow."""
         return self.text_complete is False
+
+    @property
+    def is_text_alone(self) -> bool:
+        """Whether it says nothing but text and whose text it is, as what follows a live request does."""
+        own = {"text", "utterance", "text_complete"}
+        return all(getattr(self, field.name) is None for field in fields(self) if field.name not in own)
 
     def sampling(self, defaults: SamplingDefaults) -> Sampling:
         """The sampling values with defaults and a seed filled in.
