@@ -70,3 +70,49 @@ ensure_environment() {
         exec {lock}<&-
     fi
 }
+
+# given_python VARIABLE: whether the user has named an interpreter of their own in it; one that cannot be run is an error.
+given_python() {
+    local value=${!1:-}
+    [ -n "$value" ] || return 1
+    if [ ! -x "$value" ]; then
+        echo "${0##*/}: $1 is $value, which cannot be run" >&2
+        exit 1
+    fi
+}
+
+# ensure_pinned_environment FOLDER WHAT PACKAGE...: makes FOLDER, in the repository, a virtual environment that holds just
+# these packages, those behind a -- without what they depend on. It is made anew when they change.
+ensure_pinned_environment() {
+    local environment="$REPOSITORY/$1" what=$2 stamp lock
+    shift 2
+    stamp="$environment/installed-$(echo "$@" | cksum | cut -d ' ' -f 1)"
+    exec {lock}<"$REPOSITORY/pyproject.toml"
+    flock "$lock"
+    if [ ! -e "$stamp" ]; then
+        make_pinned_environment "$environment" "$what" "$@"
+        touch "$stamp"
+    fi
+    exec {lock}<&-
+}
+
+make_pinned_environment() {
+    local environment=$1 what=$2 whole=() interpreter
+    shift 2
+    while [ "$#" -gt 0 ] && [ "$1" != -- ]; do
+        whole+=("$1")
+        shift
+    done
+    interpreter=$(find_python)
+    echo "${0##*/}: making $environment with $interpreter ($what; takes minutes)" >&2
+    rm -rf "$environment"
+    "$interpreter" -m venv "$environment"
+    if ! {
+        "$environment/bin/python" -m pip install --quiet "${whole[@]}" &&
+            { [ "$#" -lt 2 ] || "$environment/bin/python" -m pip install --quiet --no-deps "${@:2}"; }
+    } >"$environment/install.log" 2>&1; then
+        tail -n 20 "$environment/install.log" >&2
+        echo "${0##*/}: the installation failed; all of its output: $environment/install.log" >&2
+        exit 1
+    fi
+}

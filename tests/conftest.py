@@ -3,7 +3,6 @@
 Knows no engine and no server; each folder's own conftest makes those.
 """
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("figures")
         for line in config.stash[_FIGURES]:
             terminalreporter.line(line)
-
-
-def pytest_unconfigure() -> None:
-    """Let go of what frames and generators still hold: native libraries complain of what is left at the exit."""
-    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,15 @@ ENDED = ("complete", "cancelled", "preempted", "failed", "timeout", "max_length"
 GARBAGE = ("{", "[]", '{"type":"sing"}', '{"type":"text"}', b"\x00", '{"type":"start","protocol":9}')
 
 encodings = st.sampled_from(["pcm_s16le", "mulaw", "wav", "opus"])
-errors = st.sampled_from([None, None, None, InferenceFailed("bad"), InvalidRequest("bad"), Overloaded("bad", 100)])
+# Makers, not errors: one raised again and again would gather the frames of every session in its traceback.
+errors = st.sampled_from(
+    [
+        *([lambda: None] * 3),
+        lambda: InferenceFailed("bad"),
+        lambda: InvalidRequest("bad"),
+        lambda: Overloaded("bad", 100),
+    ]
+)
 
 
 class World:
@@ -107,6 +115,7 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
         def speak(
             self, final: bool, mode: str, frames: int, hold: int | None, error: Any, voice: Any, strict: bool
         ) -> Any:
+            error = error()
             name = f"s{len(self.asked)}"
             text = f"{name} of {world.sessions}." if final else "Hi."
             self.scripts.append(world.speech.script(text, Script(frames, hold_after=hold, error=error)))
