@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import codecs
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from commands import CommandFailed
 from commands.arrival import SAMPLE_RATE, Arrival, wave_file
 from commands.interrupts import cancelled_by_interrupt
 from commands.player import Player
-from commands.speak import CANCELLED_STATUS, DEFAULT_URL, KEY_VARIABLE
+from commands.speech_options import CANCELLED_STATUS, add_speech_options
 from frontend.client import Audio, ClientError, SpeechClient
 from frontend.heard import Utterance
 
@@ -81,12 +80,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chat", description="Speak the standard input while it is being written.")
-    parser.add_argument("--voice", help="id of a voice or name of a speaker (default: the server's)")
-    parser.add_argument("--language", help="language of the text (default: found by the model)")
-    parser.add_argument("--instructions", help="how to say it, for models that take a style")
+    add_speech_options(parser)
     parser.add_argument("--out", type=Path, help="a WAV to write instead of playing")
-    parser.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
-    parser.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"API key (default: ${KEY_VARIABLE})")
     return parser.parse_args()
 
 

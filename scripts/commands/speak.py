@@ -6,7 +6,6 @@ Speaks protocol v2, or v1 with a server that knows no other; it knows neither th
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from commands.arrival import SAMPLE_RATE, Arrival, wave_file
 from commands.interrupts import cancelled_by_interrupt
 from commands.player import Player
 from commands.speak_v1 import speak_v1
+from commands.speech_options import CANCELLED_STATUS, add_speech_options
 from frontend.client import Audio, ClientError, OldServer, SpeechClient
 
-DEFAULT_URL = "ws://127.0.0.1:8080/api/v1/speak"
-KEY_VARIABLE = "TTS_API_KEY"
 DEFAULT_OUT = Path("out.wav")
-CANCELLED_STATUS = 130
 
 
 def main() -> int:
@@ -42,13 +39,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="speak", description="Speak a text through a running server.")
     parser.add_argument("text", help="what to say; - reads it from the standard input")
-    parser.add_argument("--voice", help="id of a voice or name of a speaker (default: the server's)")
-    parser.add_argument("--language", help="language of the text (default: found by the model)")
-    parser.add_argument("--instructions", help="how to say it, for models that take a style")
+    add_speech_options(parser)
     parser.add_argument("--seed", type=int, help="the same seed and text give the same speech")
     parser.add_argument("--out", type=Path, help=f"the WAV to write (default: {DEFAULT_OUT}, none with --play)")
-    parser.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
-    parser.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"API key (default: ${KEY_VARIABLE})")
     parser.add_argument("--play", action="store_true", help="play the sound while it arrives")
     options = parser.parse_args()
     if options.out is None and not options.play:
