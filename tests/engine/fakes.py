@@ -16,7 +16,7 @@ from tests.engine.reference import empty_cache
 from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome, SpokenSegment
 from tts_engine.model_config import TransformerConfig
 from tts_engine.prompt import Prompt
-from tts_engine.runner import Frame, Prefilled, Runner
+from tts_engine.runner import Flight, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import EncodedVoice
 
@@ -149,7 +149,7 @@ class ScriptedRunner(Runner):
         row.text += len(ids)
         row.complete = complete
 
-    def frame(self, rows: int, longest: int, held: Collection[int]) -> Frame:
+    def launch(self, rows: int, longest: int, held: Collection[int]) -> Flight:
         self._asked.release()
         if not self._free:
             assert self._permits.acquire(timeout=PATIENCE_S), "no permit came"
@@ -169,7 +169,7 @@ class ScriptedRunner(Runner):
             if slot not in held:
                 assert row.complete or row.frames < row.text, "a frame needs its text"
                 row.frames += 1
-        return Frame(codes, pcm, ended)
+        return Flight(*map(torch.from_numpy, (codes, pcm, ended)))
 
     def move(self, source: int, target: int, length: int, trailing: int) -> None:
         if self._fail_to_move:

@@ -68,7 +68,7 @@ def troupe(demo: Demo) -> Troupe:
         read = runner.prepare(prompt, encoder.encode(voice.reference).result(PATIENCE_S))
         runner.enter(0, read, asked.sampling)
         members.append((read, asked.sampling))
-        alone.append(tuple(runner.frame(1, read.length + number, ()) for number in range(FRAMES)))
+        alone.append(tuple(runner.launch(1, read.length + number, ()).land() for number in range(FRAMES)))
     encoder.close()
     return replace(whole, members=tuple(members), alone=tuple(alone))
 
@@ -106,7 +106,7 @@ def test_whoever_is_held_when_each_row_says_what_it_says_alone(
     def step(held: set[int]) -> None:
         kept = {row: state_of(runner, row) for row in held}
         longest = max(troupe.members[who][0].length + at[who] for who in playing)
-        frame = runner.frame(len(playing), longest, held)
+        frame = runner.launch(len(playing), longest, held).land()
         for row, state in kept.items():
             assert all(torch.equal(old, new) for old, new in zip(state, state_of(runner, row), strict=True))
         for row, who in enumerate(playing):
@@ -147,11 +147,11 @@ def test_text_laid_out_while_a_row_was_held_is_said_as_if_it_had_always_been_the
         live.extend(1, laid, ids, complete=done)
         laid += len(ids)
         for _ in range(patience):
-            live.frame(2, 80, {1})
+            live.launch(2, 80, {1}).land()
         while made < min(laid, FRAMES):
-            assert says(live.frame(2, 80, {0}), 1, whole.frame(1, 80, ()))
+            assert says(live.launch(2, 80, {0}).land(), 1, whole.launch(1, 80, ()).land())
             made += 1
         if done:
             break
     for _ in range(3):
-        assert says(live.frame(2, 80, ()), 1, whole.frame(1, 80, ()))
+        assert says(live.launch(2, 80, ()).land(), 1, whole.launch(1, 80, ()).land())

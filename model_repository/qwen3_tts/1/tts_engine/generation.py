@@ -131,8 +131,8 @@ class Generation:
         if speaking:
             rows = speaking[-1] + 1
             longest = max(utterance.length for utterance in running[:rows])
-            frame = self._runner.frame(rows, longest, set(range(rows)).difference(speaking))
-            self._deliver(running, speaking, frame)
+            flight = self._runner.launch(rows, longest, set(range(rows)).difference(speaking))
+            self._deliver(running, speaking, flight.land())
             self._read_ahead()
 
     def _starving(self) -> list[Utterance]:

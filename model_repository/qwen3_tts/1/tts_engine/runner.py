@@ -44,6 +44,19 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Flight:
+    """A step that has been started; its results are on their way to the host."""
+
+    codes: Tensor
+    pcm: Tensor
+    ended: Tensor
+
+    def land(self) -> Frame:
+        """Wait for the step, and hand out what it made."""
+        return Frame(self.codes.cpu().numpy(), self.pcm.cpu().numpy(), self.ended.cpu().numpy())
+
+
+@dataclass(frozen=True)
 class Prefilled:
     """A prompt that has been read and is in no slot yet.
 
@@ -60,7 +73,12 @@ class Prefilled:
 
 
 class Runner:
-    """The networks of a checkpoint with state for S slots. One thread may use it."""
+    """The networks of a checkpoint with state for S slots. One thread may use it.
+
+    ahead: how many steps are worth launching before the first of them has landed; 0 where a launch itself waits.
+    """
+
+    ahead: int = 0
 
     def __init__(
         self, networks: Networks, model: ModelConfig, engine: EngineConfig, device: torch.device, dtype: torch.dtype
@@ -124,8 +142,8 @@ class Runner:
         self._trailing_count[slot] = count + len(ids)
 
     @torch.inference_mode()
-    def frame(self, rows: int, longest: int, held: Collection[int]) -> Frame:
-        """Make the next frame of slots 0 … rows-1, but leave those in `held` as they are.
+    def launch(self, rows: int, longest: int, held: Collection[int]) -> Flight:
+        """Start making the next frame of slots 0 … rows-1, but leave those in `held` as they are.
 
         longest: the most positions any of them has in use.
         """
@@ -136,7 +154,7 @@ class Runner:
             targets = torch.tensor([nobody if row in held else row for row in range(rows)], device=self._device)
         codes, pcm = self._step(rows, length, targets)
         ended = codes[:, 0] == self._model.ids.codec_eos
-        return Frame(codes.cpu().numpy(), pcm.cpu().numpy(), ended.cpu().numpy())
+        return Flight(codes, pcm, ended)
 
     def move(self, source: int, target: int, length: int, trailing: int) -> None:
         """Copy slot `source`, with `length` positions in use and `trailing` ids laid out, to slot `target`."""
