@@ -53,19 +53,28 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),
     },
+    "counts": set(),
+    "pace": {"config"},
     "scheduler": {"request"},
+    "turns": {"pace", "request", "scheduler"},
+    "admission": {"config", "counts", "errors", "pace", "request"},
     "delivery": {"request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "runner": {
         *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
         *("sampling", "sampling_values", "voice_encoder"),
     },
-    "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
-    "engine": {
-        *("checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances", "preparation"),
-        *("request", "runner", "voice_encoder", "voice_library", "voices"),
+    "reading": {"prompt", "request", "runner"},
+    "slots": {"config", "reading", "request", "runner", "scheduler", "turns"},
+    "generation": {
+        *("config", "counts", "errors", "pace", "prompt", "reading", "request", "runner", "scheduler", "slots"),
+        "turns",
     },
-    "__init__": {"config", "delivery", "engine", "errors", "request"},
+    "engine": {
+        *("admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
+        *("live_utterances", "pace", "preparation", "request", "runner", "voice_encoder", "voice_library", "voices"),
+    },
+    "__init__": {"config", "counts", "delivery", "engine", "errors", "request"},
 }
 
 
@@ -187,6 +196,7 @@ def test_the_layers_have_no_circle() -> None:
     "name",
     [
         *("scheduler", "request", "delivery", "preparation", "engine", "generation", "inbox", "prompt"),
+        *("admission", "counts", "pace", "reading", "slots", "turns"),
         *("voices", "voice_library", "manifests", "text", "live_text", "live_utterances", "segmentation"),
         *("config", "config_reading", "model_config", "codec_config", "sampling_values"),
     ],

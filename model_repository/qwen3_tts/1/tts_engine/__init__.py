@@ -1,8 +1,9 @@
 """The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
 
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
+from .counts import Statistics
 from .delivery import Delivery
-from .engine import Engine, Statistics
+from .engine import Engine
 from .errors import (
     CheckpointError,
     EngineFailed,
