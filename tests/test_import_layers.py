@@ -48,7 +48,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "voice_encoder": {"audio", "errors", "manifests", "networks"},
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},
-    "request": {"errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
+    "request": {"config", "errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
     "preparation": {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),

@@ -100,12 +100,14 @@ class ScriptedRunner(Runner):
         silent: int = 0,
         fail_at_frame: int | None = None,
         fail_to_move: bool = False,
+        parked_bytes: int = 1,
     ) -> None:
         self.rows: dict[int, _Row] = {}
         self.made = 0
         self.prompts: list[Prompt] = []
         self.moves: list[tuple[int, int]] = []
         self.parkings = 0
+        self._parked_bytes = parked_bytes
         self.held: list[tuple[int, ...]] = []
         self._asked = threading.Semaphore(0)
         self._permits = threading.Semaphore(0)
@@ -181,18 +183,16 @@ class ScriptedRunner(Runner):
         self.rows[target] = row
         self.moves.append((source, target))
 
-
     def park(self, slot: int, length: int, trailing: int) -> Parked:
         row = self.rows.pop(slot)
         assert length == row.length, "all positions in use must be set aside"
         assert trailing == row.text, "all text that is laid out must be set aside"
         self.parkings += 1
-        return _ParkedRow([torch.zeros(1)], row)
+        return _ParkedRow([torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
 
     def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
         assert isinstance(parked, _ParkedRow)
         assert (length, trailing) == (parked.row.length, parked.row.text), "it goes on where it was"
-        assert slot not in self.rows, "the slot was free"
         self.rows[slot] = parked.row
 
 

@@ -12,12 +12,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from .config import FRAME_SECONDS, SAMPLES_PER_FRAME, EngineConfig
+from .config import FRAME_SECONDS, EngineConfig
 from .counts import Statistics
 from .errors import TtsError
 from .pace import Pace
@@ -62,9 +62,11 @@ class Generation:
         runner: Runner,
         pace: Pace,
         ended: Callable[[Utterance, Reason], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """ended: told of each utterance before its sink is."""
+        """ended: told of each utterance before its sink is. clock: monotonic seconds."""
         self._config, self._prompts, self._runner, self._pace, self._ended = config, prompts, runner, pace, ended
+        self._clock = clock
         self.statistics = Statistics()
         self._scheduler = Scheduler(config.slots)
         self._slots = Slots(config, self._scheduler, runner)
@@ -92,7 +94,7 @@ class Generation:
         utterance = self._scheduler.find(utterance_id)
         if utterance is None or utterance.script.complete:
             return
-        add_text(utterance, ids, complete=complete, longest=self._config.max_frames)
+        add_text(utterance, ids, self._clock(), complete=complete, longest=self._config.max_frames)
         if utterance.generation:
             self._slots.lay_out(utterance, (*ids, *self._prompts.end_of_text()) if complete else ids)
         elif complete and not utterance.script.live:
@@ -129,7 +131,7 @@ class Generation:
     def advance(self) -> None:
         """Let in who can come in, start a frame for all who can speak, and hand out the frames that are due."""
         self._expire()
-        began = time.monotonic()
+        began = self._clock()
         prompts = self._let_in()
         self._publish()
         started = self._launch(began, prompts)
@@ -145,7 +147,7 @@ class Generation:
         return [*waiting, *(u for u in placed if u.dry)]
 
     def _expire(self) -> None:
-        latest = time.monotonic() - self._config.text_idle_seconds
+        latest = self._clock() - self._config.text_idle_seconds
         for utterance in self._starving():
             if utterance.last_text <= latest:
                 self.end(utterance.id, "text_timeout")
@@ -154,7 +156,7 @@ class Generation:
         if not (self._scheduler.waiting or self._scheduler.parked or self._scheduler.running):
             return None
         may_park = self._slots.may_park
-        return next_claim(self._scheduler, self._pace.limits, may_park=may_park, now=time.monotonic())
+        return next_claim(self._scheduler, self._pace.limits, may_park=may_park, now=self._clock())
 
     def _let_in(self) -> int:
         """Carry out as many claims as those who speak can bear; returns how many prompts were read for them."""
@@ -172,7 +174,7 @@ class Generation:
             turns += claim.gives_way is not None
             newcomer = self._slots.seat(claim)
             if newcomer is not None:
-                newcomer.admitted = time.monotonic()
+                newcomer.admitted = self._clock()
                 newcomers.append(newcomer)
         readings = self._reader.read(newcomers) if newcomers else []
         for newcomer, reading in zip(newcomers, readings, strict=True):
@@ -185,7 +187,7 @@ class Generation:
         if not running:
             return self._config.slots
         step = self._pace.step_seconds(len(running))
-        spare = tightest_lead(running, time.monotonic()) - step
+        spare = tightest_lead(running, self._clock()) - step
         return self._config.slots if spare == math.inf else self._pace.prompts_within(max(step, spare))
 
     def _launch(self, began: float, prompts: int) -> bool:
@@ -206,7 +208,7 @@ class Generation:
         """Wait for the oldest step under way, and hand out what it made."""
         step = self._under_way.popleft()
         frame = step.flight.land()
-        now = time.monotonic()
+        now = self._clock()
         self._measure(step, now)
         self._deliver(step, frame, now)
 
@@ -268,30 +270,9 @@ class Generation:
         self.statistics.failed += reason == "failed"
         self._publish()
         self._ended(utterance, reason)
-        utterance.sink.end(Outcome(reason, _facts(utterance, reason), error))
+        utterance.sink.end(Outcome(reason, utterance.facts(reason, self._clock()), error))
 
     def _publish(self) -> None:
         scheduler = self._scheduler
         self.statistics.active, self.statistics.parked = len(scheduler.running), len(scheduler.parked)
         self.statistics.waiting = len(scheduler.waiting)
-
-
-def _facts(utterance: Utterance, reason: Reason) -> dict[str, object]:
-    """What the last response tells of an utterance."""
-    since = utterance.submitted
-    return {
-        "reason": reason,
-        "frames": utterance.total_frames,
-        "samples": utterance.sent_frames * SAMPLES_PER_FRAME,
-        **utterance.description,
-        "segments": [asdict(segment) for segment in utterance.spoken],
-        "timings": {
-            "queue_s": _seconds(since, utterance.admitted),
-            "first_audio_s": _seconds(since, utterance.first_audio),
-            "total_s": _seconds(since, time.monotonic()),
-        },
-    }
-
-
-def _seconds(since: float, until: float | None) -> float | None:
-    return None if until is None else round(until - since, 6)

@@ -9,12 +9,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .config import SAMPLES_PER_FRAME
 from .errors import InvalidRequest, TtsError
 from .model_config import SamplingDefaults
 from .prompt import Template
@@ -253,16 +254,30 @@ class Utterance:
         self.paused = self.dry
         return late
 
+    def facts(self, reason: Reason, now: float) -> dict[str, object]:
+        """What its listener is told at its end."""
+        timings = {"queue_s": self.admitted, "first_audio_s": self.first_audio, "total_s": now}
+        return {
+            "reason": reason,
+            "frames": self.total_frames,
+            "samples": self.sent_frames * SAMPLES_PER_FRAME,
+            **self.description,
+            "segments": [asdict(segment) for segment in self.spoken],
+            "timings": {
+                name: None if when is None else round(when - self.submitted, 6) for name, when in timings.items()
+            },
+        }
 
-def add_text(utterance: Utterance, ids: Sequence[int], *, complete: bool, longest: int) -> None:
-    """More text of a live utterance has come. longest: a generation, in frames."""
+
+def add_text(utterance: Utterance, ids: Sequence[int], now: float, *, complete: bool, longest: int) -> None:
+    """More text of a live utterance has come, `now`. longest: a generation, in frames."""
     assert utterance.script.live is not None, "only live text grows"
     paused = utterance.dry
     utterance.script.live.extend(ids)
     utterance.script.complete = complete
     utterance.tokens = len(utterance.script.live)
-    utterance.last_text = time.monotonic()
+    utterance.last_text = now
     if paused:
         # What its listener has missed until now was for want of text.
-        utterance.played_out = max(utterance.played_out, utterance.last_text)
+        utterance.played_out = max(utterance.played_out, now)
     utterance.bound(utterance.tokens, longest)
