@@ -98,9 +98,8 @@ def test_steps_are_kept_as_small_as_real_time_needs(checkpoint: Checkpoint, figu
     """A row costs 20 ms: three are made in real time, eight are not, though there are eight slots."""
     audience = staged(checkpoint, lambda rows: 0.020 * rows, [60] * 16, replace(CONFIG, slots=8), every=0.5)
     sizes = audience.rehearsal.runner.sizes  # type: ignore[attr-defined]
-    figure(
-        "steps of 20 ms a row, 8 slots, 16 listeners", f"{sum(size > 3 for size in sizes)} of {len(sizes)} too large"
-    )
+    large = sum(size > 3 for size in sizes)
+    figure("steps of 20 ms a row, 8 slots, 16 listeners", f"{large} of {len(sizes)} steps too large")
     assert large < 0.05 * len(sizes)
     assert audience.gaps == []
 

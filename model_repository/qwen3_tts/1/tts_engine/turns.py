@@ -18,7 +18,7 @@ RESERVE_SECONDS = 0.4
 """A listener with less sound than this in hand is urgent."""
 AHEAD_SECONDS = 1.0
 """With more than this in hand one may be set aside for a newcomer."""
-_FAIR_SECONDS = 0.5
+_FAIR_SECONDS = 0.2
 # Among the urgent, one gives way to another only when so much better off: else the two would change places each step.
 
 
