@@ -13,6 +13,8 @@ from .config import FRAME_SECONDS
 
 # A tenth is left for what no step contains: reading prompts, and other programs on the machine.
 _REAL_TIME = 0.9 * FRAME_SECONDS
+# And a fifth where rows are shared: a turn comes when it comes, and those let in must gain on their listeners.
+_SHARED_REAL_TIME = 0.8 * FRAME_SECONDS
 _SMOOTHING = 0.1
 # One hiccup is no verdict on a size, and what was too slow once may be fast enough later.
 _TRIALS = 4
@@ -76,7 +78,7 @@ class Pace:
         width = self._width(now)
         seconds = max(self.step_seconds(width), 1e-6)
         rate = width / seconds
-        return Limits(width, max(width, int(rate * _REAL_TIME)), rate)
+        return Limits(width, max(width, int(rate * _SHARED_REAL_TIME)), rate)
 
     def _width(self, now: float) -> int:
         """The most rows that can be made in real time, as far as is known; all where not even few can."""
