@@ -73,11 +73,13 @@ class Generation:
         self._reader = Reader(prompts, runner)
         self._under_way: deque[_Step] = deque()
         self._landed_at = 0.0
+        # When the prompt was begun that was read after the last launch: the device does that before the next step.
+        self._reading_since: float | None = None
 
     @property
     def has_work(self) -> bool:
         """Whether `advance` would do anything now."""
-        if self._under_way or any(not (u.dry or u.spent) for u in self._scheduler.running):
+        if self._under_way or any(u.can_speak for u in self._scheduler.running):
             return True
         return self._next_claim() is not None
 
@@ -131,14 +133,16 @@ class Generation:
     def advance(self) -> None:
         """Let in who can come in, start a frame for all who can speak, and hand out the frames that are due."""
         self._expire()
-        began = self._clock()
-        prompts = self._let_in()
+        began, prompts = (self._clock(), 0) if self._reading_since is None else (self._reading_since, 1)
+        self._reading_since = None
+        prompts += self._let_in()
         self._publish()
         started = self._launch(began, prompts)
         while len(self._under_way) > (self._runner.ahead if started else 0):
             self._land()
         if started:
-            self._reader.read_ahead(self._scheduler.running)
+            now = self._clock()
+            self._reading_since = now if self._reader.read_ahead(self._scheduler.running) else None
 
     def _starving(self) -> list[Utterance]:
         """Who waits for text that has not come."""
@@ -193,7 +197,7 @@ class Generation:
     def _launch(self, began: float, prompts: int) -> bool:
         """Start a frame for all who can speak; false when nobody can."""
         running = self._scheduler.running
-        rows = [(slot, u, u.generation) for slot, u in enumerate(running) if not (u.dry or u.spent)]
+        rows = [(slot, u, u.generation) for slot, u in enumerate(running) if u.can_speak]
         if not rows:
             return False
         size = rows[-1][0] + 1

@@ -36,12 +36,16 @@ class Reader:
         read = self._runner.prepare_many(wanted)
         return [Reading(prefilled, tokens, span) for prefilled, (_, tokens, span) in zip(read, texts, strict=True)]
 
-    def read_ahead(self, running: Iterable[Utterance]) -> None:
-        """Read one segment that will be wanted, so that its speaker needs no pause; one a step, to hold up nobody."""
+    def read_ahead(self, running: Iterable[Utterance]) -> bool:
+        """Read one segment that will be wanted, so that its speaker needs no pause; one a step, to hold up nobody.
+
+        False when there was none.
+        """
         for utterance in running:
             if utterance.script.segments and utterance.id not in self._ahead:
                 (self._ahead[utterance.id],) = self.read([utterance])
-                return
+                return True
+        return False
 
     def following(self, utterance: Utterance) -> Reading | None:
         """The segment after the one that ends now; None after the last."""

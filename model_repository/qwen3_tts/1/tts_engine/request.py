@@ -169,6 +169,7 @@ class Utterance:
     generation: which of its generations runs now. prompt_length, trailing: of that generation; frames: how many
     steps were launched for it, landed: how many of them have come back; the talker waits when it was launched for as
     many frames as text has been laid out (trailing) for them. unlaid: text that came while it was in no slot.
+    frame_limit: frames a generation of its text may have; most_frames: this one, as the utterance has a limit too.
     total_frames: all that have landed, of all its generations; sent_frames: those the listener got of them.
     played_out: when a listener who plays at once will have played all that was sent (monotonic seconds).
     """
@@ -193,6 +194,7 @@ class Utterance:
     frames: int = 0
     landed: int = 0
     frame_limit: int = 0
+    most_frames: int = 0
     trailing: int = 0
     unlaid: list[int] = field(default_factory=list)
     total_frames: int = 0
@@ -223,9 +225,12 @@ class Utterance:
         return not self.script.complete and self.frames >= self.trailing
 
     @property
-    def spent(self) -> bool:
-        """Whether all frames its generation may have were launched: what comes next shows when they land."""
-        return self.frames >= self.frame_limit or self.total_frames - self.landed + self.frames >= self.max_frames
+    def can_speak(self) -> bool:
+        """Whether a frame may be launched: its text is there, and its generation may have one more.
+
+        When all it may have are launched, what comes next shows when they land.
+        """
+        return self.frames < self.most_frames and (self.frames < self.trailing or self.script.complete)
 
     def lead(self, now: float) -> float:
         """Seconds of sound its listener has still to play; 0 before the first, less when it waits for more."""
@@ -244,6 +249,7 @@ class Utterance:
     def bound(self, tokens: int, longest: int) -> None:
         """Bound the generation by the tokens its text has so far, and by the `longest` there may be, in frames."""
         self.frame_limit = min(longest, max(_RUNAWAY_FLOOR, _RUNAWAY_FRAMES_PER_TOKEN * tokens))
+        self.most_frames = min(self.frame_limit, self.max_frames - self.total_frames + self.landed)
 
     def hear(self, now: float, seconds: float) -> bool:
         """So much sound has been sent; true when the listener had to wait for it though its text was there."""
