@@ -47,7 +47,7 @@ def shard(folder: Path, files: int = 3) -> None:
 
 
 def spoken(folder: Path, dtype: str = "float32") -> np.ndarray:
-    engine, listener = Engine.load(folder, SMALL, VOICES, device="cpu", dtype=dtype), Listener()
+    engine, listener = Engine.load(folder, SMALL, VOICES, device="cpu", dtype=dtype, threads="1"), Listener()
     engine.start()
     engine.submit(Speak(text="Hello", seed=5, max_frames=6), listener)
     assert listener.outcome.error is None
