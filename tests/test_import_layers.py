@@ -34,10 +34,11 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "audio": {"config", "errors"},
     "weights": {"errors"},
     "kv_cache": set(),
+    "kernels": {"kernels"},
     "prefix_cache": set(),
     "sampling_values": set(),
-    "sampling": {"config", "model_config", "sampling_values"},
-    "networks": {"networks", "codec_config", "config", "kv_cache", "model_config", "weights"},
+    "sampling": {"config", "kernels", "model_config", "sampling_values"},
+    "networks": {"networks", "codec_config", "config", "kernels", "kv_cache", "model_config", "weights"},
     "text": {"errors"},
     "segmentation": {"text"},
     "live_text": {"errors", "text"},
@@ -56,9 +57,17 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "scheduler": {"request"},
     "delivery": {"request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
+    "landing": {"config"},
+    "slot_state": {"config", "devices", "kv_cache", "model_config", "networks", "sampling", "sampling_values"},
+    "frame_step": {"audio", "checkpoint", "landing", "model_config", "networks", "sampling", "slot_state"},
+    "frame_graphs": {"landing"},
+    "prompt_reading": {
+        *("checkpoint", "devices", "kv_cache", "model_config", "networks", "prefix_cache", "prompt", "slot_state"),
+        "voice_encoder",
+    },
     "runner": {
-        *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
-        *("sampling", "sampling_values", "voice_encoder"),
+        *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "model_config", "networks"),
+        *("prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
     },
     "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
     "engine": {
@@ -117,7 +126,8 @@ def test_the_walk_sees_the_sources() -> None:
     assert "model_repository/qwen3_tts/1/tts_engine/networks/talker.py" in names
     assert {"frontend/app.py", "scripts/commands/render.py"} <= names
     assert "torch.nn.functional" in set(imports(ENGINE / "networks" / "talker.py"))
-    assert engine_imports(ENGINE / "networks" / "talker.py") == {"kv_cache", "model_config", "networks", "weights"}
+    expected = {"kernels", "kv_cache", "model_config", "networks", "weights"}
+    assert engine_imports(ENGINE / "networks" / "talker.py") == expected
 
 
 def test_only_the_model_file_knows_tritons_backend() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from .errors import SettingsError
 
@@ -37,3 +40,12 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     if name not in _DTYPES:
         raise SettingsError(f"dtype must be auto, {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
+
+
+def upload(values: Sequence[int], device: torch.device) -> Tensor:
+    """Whole numbers as an int64 tensor on `device`, without waiting for what the device does.
+
+    A copy from other than pinned memory would wait; the pinned memory stays until the copy has been made.
+    """
+    host = torch.tensor(values, dtype=torch.int64)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import kernels
 from ..weights import Weights
 
 
@@ -144,6 +145,9 @@ class SnakeBeta:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, T) → (B, C, T)."""
+        fused = kernels.chosen()
+        if fused is not None:
+            return fused.snake_beta(x, self.alpha, self.scale)
         return x + self.scale * torch.sin(x * self.alpha).square()
 
 
