@@ -107,7 +107,8 @@ def _read(
 ) -> Tensor:
     rows, tokens, heads, width = turned.shape
     shared = keys.shape[1]
-    splits = splits_for(rows * tokens * shared, keys.shape[2])
+    # A prompt's last token comes with storage of any length, and each number of splits is a kernel to compile.
+    splits = splits_for(rows * tokens * shared, keys.shape[2]) if stepped else 1
     out = torch.empty_like(turned)
     sums = peaks = masses = out
     if splits > 1:
