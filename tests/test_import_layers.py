@@ -57,24 +57,32 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "scheduler": {"request"},
     "delivery": {"request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
+    "memory": {"config", "errors", "model_config"},
+    "sizing": {"config", "memory", "model_config", "networks"},
+    "acceleration": {"errors", "kernels"},
     "landing": {"config"},
-    "slot_state": {"config", "devices", "kv_cache", "model_config", "networks", "sampling", "sampling_values"},
+    "slot_state": {
+        *("config", "devices", "kv_cache", "memory", "model_config", "networks", "sampling", "sampling_values"),
+    },
     "frame_step": {"audio", "checkpoint", "landing", "model_config", "networks", "sampling", "slot_state"},
     "frame_graphs": {"landing"},
     "prompt_reading": {
-        *("checkpoint", "devices", "kv_cache", "model_config", "networks", "prefix_cache", "prompt", "slot_state"),
-        "voice_encoder",
+        *("checkpoint", "devices", "kv_cache", "memory", "model_config", "networks", "prefix_cache", "prompt"),
+        *("slot_state", "voice_encoder"),
     },
     "runner": {
-        *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "model_config", "networks"),
-        *("prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
+        *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "memory", "model_config"),
+        *("networks", "prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
     },
     "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
-    "engine": {
-        *("checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances", "preparation"),
-        *("request", "runner", "voice_encoder", "voice_library", "voices"),
+    "loading": {
+        *("acceleration", "checkpoint", "config", "devices", "runner", "sizing", "voice_encoder", "voice_library"),
     },
-    "__init__": {"config", "delivery", "engine", "errors", "request"},
+    "engine": {
+        *("acceleration", "checkpoint", "config", "errors", "generation", "inbox", "live_utterances", "loading"),
+        *("preparation", "request", "runner", "voice_encoder", "voices"),
+    },
+    "__init__": {"acceleration", "config", "delivery", "engine", "errors", "request"},
 }
 
 
@@ -198,7 +206,7 @@ def test_the_layers_have_no_circle() -> None:
     [
         *("scheduler", "request", "delivery", "preparation", "engine", "generation", "inbox", "prompt"),
         *("voices", "voice_library", "manifests", "text", "live_text", "live_utterances", "segmentation"),
-        *("config", "config_reading", "model_config", "codec_config", "sampling_values"),
+        *("config", "config_reading", "model_config", "codec_config", "sampling_values", "memory"),
     ],
 )
 def test_who_decides_touches_no_tensor(name: str) -> None:

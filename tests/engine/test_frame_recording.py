@@ -17,9 +17,9 @@ from tts_engine import EngineConfig
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
 from tts_engine.frame_graphs import graph_sizes
 from tts_engine.landing import Flight
+from tts_engine.memory import positions_per_slot
 from tts_engine.runner import Prefilled, Runner
 from tts_engine.sampling_values import Sampling
-from tts_engine.slot_state import positions_per_slot
 
 CPU = torch.device("cpu")
 CONFIG = EngineConfig(slots=4, max_text_tokens=40, segment_tokens=20, max_instruct_tokens=8, max_frames=40)

@@ -81,7 +81,7 @@ def state_of(runner: Runner, row: int) -> list[torch.Tensor]:
         *(buffer[row].clone() for buffer in (runner.state.hidden, runner.state.positions, runner.state.frames)),
         *(storage[:, row, :, :length].clone() for storage in (runner.state.cache.keys, runner.state.cache.values)),
         *(runner.state.text[row].clone(), runner.state.count[row].clone(), runner.state.sampling.seen[row].clone()),
-        *(torch.tensor(codec.frames), codec.keys, codec.values, *codec.tails),
+        *(torch.tensor(codec.frames), codec.keys, codec.values, codec.tails),
     ]
 
 

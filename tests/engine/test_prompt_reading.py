@@ -14,8 +14,9 @@ from tests.engine.fakes import PATIENCE_S, Listener
 from tests.engine.sounds import hum
 from tts_engine import EngineConfig, Speak
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
+from tts_engine.memory import PACK_POSITIONS
 from tts_engine.preparation import Preparation
-from tts_engine.prompt_reading import PACK_POSITIONS, Newcomer
+from tts_engine.prompt_reading import Newcomer
 from tts_engine.runner import Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import VoiceEncoder

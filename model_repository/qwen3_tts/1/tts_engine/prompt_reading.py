@@ -15,6 +15,7 @@ from torch import Tensor
 from .checkpoint import Networks
 from .devices import upload
 from .kv_cache import KeyValueCache
+from .memory import PACK_POSITIONS
 from .model_config import ModelConfig
 from .networks.layers import Rotary
 from .prefix_cache import Prefix, PrefixCache
@@ -24,9 +25,6 @@ from .voice_encoder import EncodedVoice
 
 Newcomer = tuple[Prompt, EncodedVoice | None]
 """A prompt, and the encoded voice it refers to."""
-
-# Attention over a pack looks at all of it and masks what is another's, which costs the square of this.
-PACK_POSITIONS = 4_096
 
 
 @dataclass(frozen=True)

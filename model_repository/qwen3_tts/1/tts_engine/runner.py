@@ -19,13 +19,14 @@ from .errors import CheckpointError
 from .frame_graphs import FrameGraphs
 from .frame_step import FrameStep
 from .landing import Flight, Frame, LandingRing
+from .memory import BLOCK
 from .model_config import ModelConfig
 from .networks.layers import rotary_table
 from .prefix_cache import PrefixCache
 from .prompt import Prompt
 from .prompt_reading import Newcomer, Prefilled, PromptReader
 from .sampling_values import Sampling
-from .slot_state import BLOCK, SlotState
+from .slot_state import SlotState
 from .voice_encoder import EncodedVoice
 
 __all__ = ["Flight", "Frame", "Newcomer", "Prefilled", "Runner"]

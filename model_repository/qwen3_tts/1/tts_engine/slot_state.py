@@ -15,28 +15,12 @@ from torch import Tensor
 from .config import CODEBOOKS, EngineConfig
 from .devices import upload
 from .kv_cache import KeyValueCache
+from .memory import positions_per_slot, text_per_slot
 from .model_config import ModelConfig, TransformerConfig
 from .networks.codec_decoder import CodecDecoder
 from .networks.codec_state import CodecSnapshot, CodecState
 from .sampling import SamplingRows
 from .sampling_values import Sampling
-
-BLOCK = 64
-"""A CPU's attention reads cached positions in whole blocks, so that the shapes of a step change rarely."""
-
-
-def positions_per_slot(config: EngineConfig) -> int:
-    """Key/value positions of a slot, in whole blocks.
-
-    Two more than the longest generation has: one for a step launched before the end was seen, one for what an empty
-    row writes at the position it was left with.
-    """
-    return -(-(config.max_length + 2) // BLOCK) * BLOCK
-
-
-def text_per_slot(config: EngineConfig) -> int:
-    """Text ids of a slot: a transcript longer than its recording, a whole live text, its end, and the padding."""
-    return config.max_reference_text_tokens + config.max_text_tokens + 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +48,7 @@ class SlotState:
     ) -> SlotState:
         """State for config.slots slots. dtype: of the talker and the predictor."""
         slots = config.slots
+        assert slots > 0, "how many slots there are is settled before they are made"
 
         def whole(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device)
