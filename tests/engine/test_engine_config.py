@@ -40,7 +40,7 @@ def test_a_bad_size_is_refused_by_name(key: str, text: str, complaint: str) -> N
 
 
 POSITIVE = (
-    *("slots", "max_text_tokens", "segment_tokens", "max_instruct_tokens", "max_reference_text_tokens"),
+    *("max_slots", "max_text_tokens", "segment_tokens", "max_instruct_tokens", "max_reference_text_tokens"),
     *("max_frames", "max_total_frames", "text_idle_seconds"),
 )
 
@@ -59,14 +59,14 @@ def test_a_time_that_never_comes_is_refused(text: str) -> None:
         EngineConfig.from_parameters({"text_idle_seconds": text})
 
 
-@pytest.mark.parametrize("key", ["max_waiting", "voice_cache_mb", "prefix_cache_mb"])
-def test_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
+@pytest.mark.parametrize("key", ["slots", "max_waiting", "voice_cache_mb", "prefix_cache_mb"])
+def test_slots_need_not_be_counted_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
     assert getattr(EngineConfig.from_parameters({key: "0"}), key) == 0
 
 
 def test_every_number_has_a_bound() -> None:
     numbers = {field.name for field in fields(EngineConfig) if isinstance(field.default, int | float)}
-    assert numbers == {*POSITIVE, "max_waiting", "voice_cache_mb", "prefix_cache_mb"}
+    assert numbers == {*POSITIVE, "slots", "max_waiting", "voice_cache_mb", "prefix_cache_mb"}
 
 
 def test_memory_is_given_in_mebibytes() -> None:

@@ -75,13 +75,13 @@ def troupe(demo: Demo) -> Troupe:
 
 def state_of(runner: Runner, row: int) -> list[torch.Tensor]:
     """A copy of everything a later frame of `row` may depend on."""
-    length = int(runner._positions[row])
-    codec = runner._codec_state.take(row)
+    length = int(runner.state.positions[row])
+    codec = runner.state.codec.take(row)
     return [
-        *(buffer[row].clone() for buffer in (runner._hidden, runner._positions, runner._frames)),
-        *(storage[:, row, :, :length].clone() for storage in (runner._cache.keys, runner._cache.values)),
-        *(runner._trailing[row].clone(), runner._trailing_count[row].clone(), runner._sampling.seen[row].clone()),
-        *(torch.tensor(codec.frames), codec.keys, codec.values, *codec.tails),
+        *(buffer[row].clone() for buffer in (runner.state.hidden, runner.state.positions, runner.state.frames)),
+        *(storage[:, row, :, :length].clone() for storage in (runner.state.cache.keys, runner.state.cache.values)),
+        *(runner.state.text[row].clone(), runner.state.count[row].clone(), runner.state.sampling.seen[row].clone()),
+        *(torch.tensor(codec.frames), codec.keys, codec.values, codec.tails),
     ]
 
 

@@ -26,7 +26,8 @@ _MEGABYTE = 1 << 20
 class EngineConfig:
     """Sizes of the engine. Every field may be given as a `parameters` entry of config.pbtxt.
 
-    slots: utterances that run together (rows of the batch).
+    slots: utterances that run together (rows of the batch); 0 is as many as fit the GPU, or 16 on a CPU.
+    max_slots: the most there may be when as many as fit are asked for.
     max_waiting: utterances that may wait for a slot before `Overloaded` is raised.
     max_text_tokens: longest text of an utterance, live text included.
     segment_tokens: text beyond this is cut at sentence ends and spoken in several generations.
@@ -38,7 +39,8 @@ class EngineConfig:
     pretokenizer: `qwen2` (as the hub id loads) or `mistral` (as transformers 4.57.3 patches a local directory).
     """
 
-    slots: int = 16
+    slots: int = 0
+    max_slots: int = 256
     max_waiting: int = 64
     max_text_tokens: int = 4_096
     segment_tokens: int = 200
@@ -103,4 +105,4 @@ class EngineConfig:
         return self.prefix_cache_mb * _MEGABYTE
 
 
-_MAY_BE_ZERO = frozenset(("max_waiting", "voice_cache_mb", "prefix_cache_mb"))
+_MAY_BE_ZERO = frozenset(("slots", "max_waiting", "voice_cache_mb", "prefix_cache_mb"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from .errors import SettingsError
 from .threads import threads_named, usable_cores
@@ -75,3 +77,12 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
 def cpu_has_bfloat16() -> bool:
     """Whether this processor has instructions for products in bfloat16; without them float32 is the faster."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def upload(values: Sequence[int], device: torch.device) -> Tensor:
+    """Whole numbers as an int64 tensor on `device`, without waiting for what the device does.
+
+    A copy from other than pinned memory would wait; the pinned memory stays until the copy has been made.
+    """
+    host = torch.tensor(values, dtype=torch.int64)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host

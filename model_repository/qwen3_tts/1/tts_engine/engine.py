@@ -14,18 +14,19 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
-from .checkpoint import Checkpoint, load_networks
+from .acceleration import AUTOMATIC, Acceleration
+from .checkpoint import Checkpoint
 from .config import SAMPLE_RATE, EngineConfig
 from .devices import Placement
 from .errors import EngineFailed, Overloaded, TtsError
 from .generation import Generation, Statistics
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
+from .loading import load_parts
 from .preparation import Preparation
 from .request import Reason, Sink, Speak, Utterance
 from .runner import Runner
 from .voice_encoder import EncodedVoice, VoiceEncoder
-from .voice_library import VoiceLibrary
 from .voices import Voice, VoiceBook
 
 log = logging.getLogger(__name__)
@@ -66,25 +67,17 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         threads: str = "auto",
+        acceleration: Acceleration = AUTOMATIC,
     ) -> Engine:
         """An engine with its weights on the device, not started.
 
         device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        place = Placement.named(device, dtype, threads)
-        files = Checkpoint.read(checkpoint)
-        library = VoiceLibrary(voices)
-        networks = load_networks(files, place.device, place.dtype)
-        encoder = None
-        if networks.voices is not None:
-            waiting = config.slots + config.max_waiting
-            encoder = VoiceEncoder(
-                networks.voices, place.device, capacity=config.voice_cache_bytes, max_waiting=waiting
-            )
-        book = VoiceBook(files.model, library, config.default_voice)
-        engine = cls(files, config, book, Runner(networks, files.model, config, place.device, place.dtype), encoder)
-        engine._preparation.check_voices(library)
-        engine._placement = place.description
+        parts = load_parts(checkpoint, config, voices, Placement.named(device, dtype, threads), acceleration)
+        book = VoiceBook(parts.files.model, parts.library, config.default_voice)
+        engine = cls(parts.files, parts.config, book, parts.runner, parts.encoder)
+        engine._preparation.check_voices(parts.library)
+        engine._placement = parts.placement
         return engine
 
     def start(self) -> None:

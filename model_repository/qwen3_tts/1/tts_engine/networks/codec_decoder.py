@@ -6,6 +6,7 @@ left context is kept here as state, so a stream decoded frame by frame equals th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -155,16 +156,28 @@ class CodecDecoder:
 
     def allocate(self, slots: int, frames_per_call: int) -> CodecState:
         """Fresh state for `slots` streams, of which one call may bring up to `frames_per_call` frames each."""
-        inner, like = self.transformer.config, self.codebooks
-        reach = self.transformer.window - 1
-        ring = (inner.layers, slots, inner.kv_heads, reach + frames_per_call, inner.head_dim)
+        like = self.codebooks
+        ring = like.new_zeros(2, *self._ring(slots, frames_per_call))
+        widths = [channels * length for channels, length in self.tail_shapes]
+        arena = like.new_zeros(slots + 1, sum(widths))
+        parts = zip(arena.split(widths, dim=1), self.tail_shapes, strict=True)
         return CodecState(
             frames=torch.zeros(slots + 1, dtype=torch.int64, device=like.device),
-            keys=like.new_zeros(ring),
-            values=like.new_zeros(ring),
-            tails=[like.new_zeros(slots + 1, *shape) for shape in self.tail_shapes],
-            reach=reach,
+            keys=ring[0],
+            values=ring[1],
+            arena=arena,
+            tails=[part.unflatten(1, shape) for part, shape in parts],
+            reach=self.transformer.window - 1,
         )
+
+    def slot_bytes(self, frames_per_call: int) -> int:
+        """What one stream's state takes."""
+        numbers = 2 * math.prod(self._ring(1, frames_per_call)) + sum(map(math.prod, self.tail_shapes))
+        return numbers * self.codebooks.element_size()
+
+    def _ring(self, slots: int, frames_per_call: int) -> tuple[int, ...]:
+        inner, reach = self.transformer.config, self.transformer.window - 1
+        return inner.layers, slots, inner.kv_heads, reach + frames_per_call, inner.head_dim
 
     def decode(self, codes: Tensor, state: CodecState, targets: Tensor) -> Tensor:
         """The next samples (B, T·1920), in [-1, 1], of the streams in the first B slots.

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import kernels
+from ..kv_cache import SpanView, StepView
 from ..model_config import TransformerConfig
 from ..weights import Weights
 from .linear import Linear
@@ -65,9 +67,21 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last dimension; normalised in ≥ float32, rounded, then weighted."""
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.rms_norm(x, weight, eps)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * wide.to(x.dtype)
+
+
+def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The sum of x and added, (…, D) each, and its norm."""
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.add_norm(x, added, weight, eps)
+    total = x + added
+    return total, rms_norm(total, weight, eps)
 
 
 @dataclass(frozen=True)
@@ -96,8 +110,7 @@ class Attention:
 
     def project(self, x: Tensor, config: TransformerConfig, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of x (B, T, D)."""
-        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
-        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
+        query, key, value = self._heads(x, config)
         if self.query_norm is not None and self.key_norm is not None:
             query = rms_norm(query, self.query_norm, config.eps)
             key = rms_norm(key, self.key_norm, config.eps)
@@ -106,6 +119,25 @@ class Attention:
             rotate(key.transpose(1, 2), rotary),
             value.transpose(1, 2),
         )
+
+    def over(
+        self, x: Tensor, config: TransformerConfig, rotary: Rotary, cache: Cache, layer: int, mask: Tensor | None
+    ) -> Tensor:
+        """Attention of x (B, T, D) over itself and what `cache` holds of `layer`, before the output: (B, T, H·K)."""
+        fused = kernels.chosen()
+        if fused is not None and x.shape[1] <= fused.FEW_TOKENS and isinstance(cache, SpanView | StepView):
+            keys, values, position = cache.place(layer)
+            norms = None if self.query_norm is None else (self.query_norm, self.key_norm)
+            turn = (rotary.cos, rotary.sin)
+            return fused.attention(*self._heads(x, config), norms, turn, keys, values, position, config.eps)
+        query, key, value = self.project(x, config, rotary)
+        return attend(query, *cache.append(layer, key, value), mask)
+
+    def _heads(self, x: Tensor, config: TransformerConfig) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, T, H, K), keys and values (B, T, G, K)."""
+        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
+        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
+        return query, key, value
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -141,7 +173,11 @@ class SwiGlu:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        gate, up = self.inward(x).chunk(2, dim=-1)
+        both = self.inward(x)
+        fused = kernels.chosen()
+        if fused is not None:
+            return self.down(fused.gated(both))
+        gate, up = both.chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
 
 
@@ -182,10 +218,10 @@ class DecoderStack:
     def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | None) -> Tensor:
         """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
         eps = self.config.eps
+        after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)
+        normed = rms_norm(x, self.layers[0].attention_norm, eps)
         for index, layer in enumerate(self.layers):
-            normed = rms_norm(x, layer.attention_norm, eps)
-            query, key, value = layer.attention.project(normed, self.config, rotary)
-            keys, values = cache.append(index, key, value)
-            x = x + layer.attention.output(attend(query, keys, values, mask))
-            x = x + layer.feed(rms_norm(x, layer.feed_norm, eps))
-        return rms_norm(x, self.norm, eps)
+            seen = layer.attention.over(normed, self.config, rotary, cache, index, mask)
+            x, normed = add_norm(x, layer.attention.output(seen), layer.feed_norm, eps)
+            x, normed = add_norm(x, layer.feed(normed), after[index], eps)
+        return normed

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import kernels
 from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
@@ -66,14 +67,29 @@ class Talker:
         view = cache.span(slice(0, 1), start)
         return self.stack.forward(x[None], rotary.span(start, end), view, mask)[0, -1]
 
+    def prefill_packed(
+        self, x: Tensor, rotary: Rotary, cache: KeyValueCache, positions: Tensor, places: Tensor, owners: Tensor
+    ) -> Tensor:
+        """Read inputs x (T, D) of several prompts at once; `cache` holds them end to end in its only slot.
+
+        positions (T,): each input's in its prompt. places (T,): where in the cache its keys go. owners (T_all,): whose
+        each place of the cache is. An input looks at its own prompt's places up to its own. Returns hidden states
+        (T, D).
+        """
+        mine = owners == owners[places][:, None]
+        mask = mine & (torch.arange(owners.shape[0], device=x.device) <= places[:, None])
+        return self.stack.forward(x[None], rotary.at(positions[None]), cache.packed(places), mask)[0]
+
     def step(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, positions: Tensor, length: int) -> Tensor:
         """Read one input per row, x (B, D), at `positions` (B,); returns hidden states (B, D).
 
-        length: how many cached positions attention reads; must exceed every position.
+        length: how many cached positions attention reads; must exceed every position. The kernel, where it is in use,
+        reads each row up to its own position instead.
         """
-        seen = torch.arange(length, device=x.device) <= positions[:, None]
-        view = cache.step(positions, length)
-        return self.stack.forward(x[:, None], rotary.at(positions[:, None]), view, seen[:, None, None])[:, 0]
+        seen = None
+        if kernels.chosen() is None:
+            seen = (torch.arange(length, device=x.device) <= positions[:, None])[:, None, None]
+        return self.stack.forward(x[:, None], rotary.at(positions[:, None]), cache.step(positions, length), seen)[:, 0]
 
 
 def _projection(weights: Weights, name: str, outgoing: int, incoming: int) -> Linear:
