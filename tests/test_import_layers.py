@@ -30,14 +30,16 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
-    "devices": {"errors"},
+    "threads": {"errors"},
+    "devices": {"errors", "threads"},
     "audio": {"config", "errors"},
     "weights": {"errors"},
     "kv_cache": set(),
+    "kernels": {"kernels"},
     "prefix_cache": set(),
     "sampling_values": set(),
-    "sampling": {"config", "model_config", "sampling_values"},
-    "networks": {"networks", "codec_config", "config", "kv_cache", "model_config", "weights"},
+    "sampling": {"config", "kernels", "model_config", "sampling_values"},
+    "networks": {"networks", "codec_config", "config", "kernels", "kv_cache", "model_config", "weights"},
     "text": {"errors"},
     "segmentation": {"text"},
     "live_text": {"errors", "text"},
@@ -60,9 +62,22 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "admission": {"config", "counts", "errors", "pace", "request"},
     "delivery": {"request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
+    "memory": {"config", "errors", "model_config"},
+    "sizing": {"config", "memory", "model_config", "networks"},
+    "acceleration": {"errors", "kernels"},
+    "landing": {"config"},
+    "slot_state": {
+        *("config", "devices", "kv_cache", "memory", "model_config", "networks", "sampling", "sampling_values"),
+    },
+    "frame_step": {"audio", "checkpoint", "landing", "model_config", "networks", "sampling", "slot_state"},
+    "frame_graphs": {"landing"},
+    "prompt_reading": {
+        *("checkpoint", "devices", "kv_cache", "memory", "model_config", "networks", "prefix_cache", "prompt"),
+        *("slot_state", "voice_encoder"),
+    },
     "runner": {
-        *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
-        *("sampling", "sampling_values", "voice_encoder"),
+        *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "memory", "model_config"),
+        *("networks", "prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
     },
     "reading": {"prompt", "request", "runner"},
     "slots": {"config", "reading", "request", "runner", "scheduler", "turns"},
@@ -70,11 +85,14 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("config", "counts", "errors", "pace", "prompt", "reading", "request", "runner", "scheduler", "slots"),
         "turns",
     },
-    "engine": {
-        *("admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
-        *("live_utterances", "pace", "preparation", "request", "runner", "voice_encoder", "voice_library", "voices"),
+    "loading": {
+        *("acceleration", "checkpoint", "config", "devices", "runner", "sizing", "voice_encoder", "voice_library"),
     },
-    "__init__": {"config", "counts", "delivery", "engine", "errors", "request"},
+    "engine": {
+        *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
+        *("live_utterances", "loading", "pace", "preparation", "request", "runner", "voice_encoder", "voices"),
+    },
+    "__init__": {"acceleration", "config", "counts", "delivery", "engine", "errors", "request"},
 }
 
 
@@ -126,7 +144,8 @@ def test_the_walk_sees_the_sources() -> None:
     assert "model_repository/qwen3_tts/1/tts_engine/networks/talker.py" in names
     assert {"frontend/app.py", "scripts/commands/render.py"} <= names
     assert "torch.nn.functional" in set(imports(ENGINE / "networks" / "talker.py"))
-    assert engine_imports(ENGINE / "networks" / "talker.py") == {"kv_cache", "model_config", "networks", "weights"}
+    expected = {"kernels", "kv_cache", "model_config", "networks", "weights"}
+    assert engine_imports(ENGINE / "networks" / "talker.py") == expected
 
 
 def test_only_the_model_file_knows_tritons_backend() -> None:
@@ -198,7 +217,7 @@ def test_the_layers_have_no_circle() -> None:
         *("scheduler", "request", "delivery", "preparation", "engine", "generation", "inbox", "prompt"),
         *("admission", "counts", "pace", "reading", "slots", "turns"),
         *("voices", "voice_library", "manifests", "text", "live_text", "live_utterances", "segmentation"),
-        *("config", "config_reading", "model_config", "codec_config", "sampling_values"),
+        *("config", "config_reading", "model_config", "codec_config", "sampling_values", "memory"),
     ],
 )
 def test_who_decides_touches_no_tensor(name: str) -> None:

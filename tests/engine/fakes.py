@@ -16,7 +16,7 @@ from tests.engine.reference import empty_cache
 from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome, SpokenSegment
 from tts_engine.model_config import TransformerConfig
 from tts_engine.prompt import Prompt
-from tts_engine.runner import Flight, Parked, Prefilled, Runner
+from tts_engine.runner import Flight, Newcomer, Parked, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import EncodedVoice
 
@@ -129,6 +129,9 @@ class ScriptedRunner(Runner):
         self._free = True
         self._permits.release()
 
+    def prepare_many(self, newcomers: Sequence[Newcomer]) -> list[Prefilled]:
+        return [self.prepare(*newcomer) for newcomer in newcomers]
+
     def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
         self.prompts.append(prompt)
         trailing = len(prompt.trailing_ids) + (1 if prompt.complete else 0)
@@ -188,11 +191,10 @@ class ScriptedRunner(Runner):
         assert length == row.length, "all positions in use must be set aside"
         assert trailing == row.text, "all text that is laid out must be set aside"
         self.parkings += 1
-        return _ParkedRow([torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
+        return _ParkedRow(length, trailing, [torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
 
-    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+    def unpark(self, slot: int, parked: Parked) -> None:
         assert isinstance(parked, _ParkedRow)
-        assert (length, trailing) == (parked.row.length, parked.row.text), "it goes on where it was"
         self.rows[slot] = parked.row
 
 

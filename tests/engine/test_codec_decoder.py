@@ -54,7 +54,7 @@ def parts(state: CodecState, slot: int) -> list[Tensor]:
 def remembered(state: CodecState, slot: int) -> list[Tensor]:
     """A copy of what later frames of a slot may look at."""
     kept = state.take(slot)
-    return [torch.tensor(kept.frames), kept.keys, kept.values, *kept.tails]
+    return [torch.tensor(kept.frames), kept.keys, kept.values, kept.tails]
 
 
 def alike(one: list[Tensor], other: list[Tensor]) -> bool:
@@ -233,7 +233,7 @@ def test_a_snapshot_is_a_copy_of_all_that_is_remembered(codec: CodecDecoder) -> 
     taken = state.take(1)
     before = remembered(state, 1)
     stream(codec, some_codes(2, 3, seed=13), [1] * 3, state)
-    assert alike(before, [torch.tensor(taken.frames), taken.keys, taken.values, *taken.tails])
+    assert alike(before, [torch.tensor(taken.frames), taken.keys, taken.values, taken.tails])
     other.put(0, taken)
     assert alike(before, remembered(other, 0))
     assert taken.nbytes == sum(tensor.nbytes for tensor in before[1:])

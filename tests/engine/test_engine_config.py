@@ -40,7 +40,7 @@ def test_a_bad_size_is_refused_by_name(key: str, text: str, complaint: str) -> N
 
 
 POSITIVE = (
-    *("slots", "max_text_tokens", "segment_tokens", "max_instruct_tokens", "max_reference_text_tokens"),
+    *("max_slots", "max_text_tokens", "segment_tokens", "max_instruct_tokens", "max_reference_text_tokens"),
     *("max_frames", "max_total_frames", "text_idle_seconds"),
 )
 
@@ -59,11 +59,11 @@ def test_a_time_that_never_comes_is_refused(text: str) -> None:
         EngineConfig.from_parameters({"text_idle_seconds": text})
 
 
-MAY_BE_ZERO = ("max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb")
+MAY_BE_ZERO = ("slots", "max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb")
 
 
 @pytest.mark.parametrize("key", MAY_BE_ZERO)
-def test_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
+def test_slots_need_not_be_counted_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
     assert getattr(EngineConfig.from_parameters({key: "0"}), key) == 0
 
 

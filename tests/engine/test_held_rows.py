@@ -75,13 +75,13 @@ def troupe(demo: Demo) -> Troupe:
 
 def state_of(runner: Runner, row: int) -> list[torch.Tensor]:
     """A copy of everything a later frame of `row` may depend on."""
-    length = int(runner._positions[row])
-    codec = runner._codec_state.take(row)
+    length = int(runner.state.positions[row])
+    codec = runner.state.codec.take(row)
     return [
-        *(buffer[row].clone() for buffer in (runner._hidden, runner._positions, runner._frames)),
-        *(storage[:, row, :, :length].clone() for storage in (runner._cache.keys, runner._cache.values)),
-        *(runner._trailing[row].clone(), runner._trailing_count[row].clone(), runner._sampling.seen[row].clone()),
-        *(torch.tensor(codec.frames), codec.keys, codec.values, *codec.tails),
+        *(buffer[row].clone() for buffer in (runner.state.hidden, runner.state.positions, runner.state.frames)),
+        *(storage[:, row, :, :length].clone() for storage in (runner.state.cache.keys, runner.state.cache.values)),
+        *(runner.state.text[row].clone(), runner.state.count[row].clone(), runner.state.sampling.seen[row].clone()),
+        *(torch.tensor(codec.frames), codec.keys, codec.values, codec.tails),
     ]
 
 
@@ -164,7 +164,7 @@ def test_whoever_is_set_aside_and_when_goes_on_in_any_slot_as_if_it_had_stayed(
 ) -> None:
     """Two slots for four: at each turn the one whose turn it is takes a slot, and who was there is copied out."""
     runner, seats, at = troupe.runner(slots=2), [0, 1], [0] * ROWS
-    kept: dict[int, tuple[Parked, int, int]] = {}
+    kept: dict[int, Parked] = {}
     for slot, who in enumerate(seats):
         runner.enter(slot, *troupe.members[who])
 
@@ -181,9 +181,9 @@ def test_whoever_is_set_aside_and_when_goes_on_in_any_slot_as_if_it_had_stayed(
     for number, (who, frames) in enumerate(turns):
         if who not in seats:
             slot = number % 2
-            kept[seats[slot]] = (runner.park(slot, *used(seats[slot])), *used(seats[slot]))
+            kept[seats[slot]] = runner.park(slot, *used(seats[slot]))
             if who in kept:
-                runner.unpark(slot, *kept.pop(who))
+                runner.unpark(slot, kept.pop(who))
             else:
                 runner.enter(slot, *troupe.members[who])
             seats[slot] = who

@@ -12,6 +12,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from tts_engine import (
+    Acceleration,
     Delivery,
     Engine,
     EngineConfig,
@@ -70,6 +71,10 @@ class TritonPythonModel:
                 _voices(Path(args["model_repository"])),
                 device=os.environ.get("QWEN3_TTS_DEVICE", "auto"),
                 dtype=os.environ.get("QWEN3_TTS_DTYPE", "auto"),
+                threads=os.environ.get("QWEN3_TTS_THREADS", "auto"),
+                acceleration=Acceleration(
+                    kernels=os.environ.get("QWEN3_TTS_KERNELS", "auto"), tf32=os.environ.get("QWEN3_TTS_TF32", "auto")
+                ),
             )
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error

@@ -1,5 +1,6 @@
 """The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
 
+from .acceleration import Acceleration
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
 from .counts import Statistics
 from .delivery import Delivery
@@ -21,6 +22,7 @@ __all__ = [
     "CODEBOOKS",
     "SAMPLES_PER_FRAME",
     "SAMPLE_RATE",
+    "Acceleration",
     "CheckpointError",
     "Delivery",
     "Engine",

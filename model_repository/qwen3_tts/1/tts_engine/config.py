@@ -27,7 +27,8 @@ _MEGABYTE = 1 << 20
 class EngineConfig:
     """Sizes of the engine. Every field may be given as a `parameters` entry of config.pbtxt.
 
-    slots: utterances that run together (rows of the batch).
+    slots: utterances that run together (rows of the batch); 0 is as many as fit the GPU, or 16 on a CPU.
+    max_slots: the most there may be when as many as fit are asked for.
     max_waiting: utterances that may wait for a slot before `Overloaded` is raised.
     max_wait_seconds: it is raised too when a slot would come later than that, as far as can be told; 0: never.
     parked_mb: memory for the state of utterances whose listeners have sound in hand, so that others can use their
@@ -42,7 +43,8 @@ class EngineConfig:
     pretokenizer: `qwen2` (as the hub id loads) or `mistral` (as transformers 4.57.3 patches a local directory).
     """
 
-    slots: int = 16
+    slots: int = 0
+    max_slots: int = 256
     max_waiting: int = 64
     max_wait_seconds: float = 30.0
     parked_mb: int = 1_024
@@ -114,4 +116,4 @@ class EngineConfig:
         return self.parked_mb * _MEGABYTE
 
 
-_MAY_BE_ZERO = frozenset(("max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb"))
+_MAY_BE_ZERO = frozenset(("slots", "max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb"))

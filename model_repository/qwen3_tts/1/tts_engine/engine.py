@@ -14,21 +14,22 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+from .acceleration import AUTOMATIC, Acceleration
 from .admission import Admission
-from .checkpoint import Checkpoint, load_networks
+from .checkpoint import Checkpoint
 from .config import SAMPLE_RATE, EngineConfig
 from .counts import Statistics
-from .devices import device_named, dtype_named
+from .devices import Placement
 from .errors import EngineFailed, TtsError
 from .generation import Generation
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
+from .loading import load_parts
 from .pace import Pace
 from .preparation import Preparation
 from .request import Reason, Sink, Speak, Utterance
 from .runner import Runner
 from .voice_encoder import EncodedVoice, VoiceEncoder
-from .voice_library import VoiceLibrary
 from .voices import Voice, VoiceBook
 
 log = logging.getLogger(__name__)
@@ -62,26 +63,24 @@ class Engine:
 
     @classmethod
     def load(
-        cls, checkpoint: Path, config: EngineConfig, voices: Path | None, device: str = "auto", dtype: str = "auto"
+        cls,
+        checkpoint: Path,
+        config: EngineConfig,
+        voices: Path | None,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: str = "auto",
+        acceleration: Acceleration = AUTOMATIC,
     ) -> Engine:
         """An engine with its weights on the device, not started.
 
-        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 on a GPU,
-        float32 on a CPU), `float32`, `bfloat16` or `float64`. Raises LoadError.
+        device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        place = device_named(device)
-        precision = dtype_named(dtype, place)
-        files = Checkpoint.read(checkpoint)
-        library = VoiceLibrary(voices)
-        networks = load_networks(files, place, precision)
-        encoder = None
-        if networks.voices is not None:
-            waiting = config.slots + config.max_waiting
-            encoder = VoiceEncoder(networks.voices, place, capacity=config.voice_cache_bytes, max_waiting=waiting)
-        book = VoiceBook(files.model, library, config.default_voice)
-        engine = cls(files, config, book, Runner(networks, files.model, config, place, precision), encoder)
-        engine._preparation.check_voices(library)
-        engine._placement = {"device": str(place), "dtype": str(precision).removeprefix("torch.")}
+        parts = load_parts(checkpoint, config, voices, Placement.named(device, dtype, threads), acceleration)
+        book = VoiceBook(parts.files.model, parts.library, config.default_voice)
+        engine = cls(parts.files, parts.config, book, parts.runner, parts.encoder)
+        engine._preparation.check_voices(parts.library)
+        engine._placement = parts.placement
         return engine
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Static storage for attention keys and values, one region per slot, and the two ways it is written and read.
+"""Static storage for attention keys and values, one region per slot, and the ways it is written and read.
 
 Storage never moves or grows, so that a CUDA graph may capture any step over it. It does not know which
 slots are in use.
@@ -28,6 +28,17 @@ class KeyValueCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
 
+    @property
+    def length(self) -> int:
+        """Positions of a slot."""
+        return self.keys.shape[3]
+
+    def part(self, start: int, end: int) -> KeyValueCache:
+        """Positions start … end-1 of every slot as a cache of their own, in the same storage."""
+        part = KeyValueCache.__new__(KeyValueCache)
+        part.keys, part.values = self.keys[:, :, :, start:end], self.values[:, :, :, start:end]
+        return part
+
     def span(self, rows: slice, start: int) -> SpanView:
         """A view for tokens that go to the same positions start, start+1, … in all of `rows`."""
         return SpanView(self, rows, start)
@@ -35,6 +46,10 @@ class KeyValueCache:
     def step(self, positions: Tensor, length: int) -> StepView:
         """A view for one token per row, row b at `positions[b]`; attention reads the first `length` positions."""
         return StepView(self, positions, length)
+
+    def packed(self, places: Tensor) -> PackedView:
+        """A view for tokens that go to `places` (T,) of the only slot, which holds several prompts end to end."""
+        return PackedView(self, places)
 
     def load(self, slot: int, keys: Tensor, values: Tensor) -> None:
         """Copy keys and values (L, G, T, K) to the first positions of `slot`."""
@@ -52,11 +67,14 @@ class SpanView:
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store keys and values (B, G, T, K); returns all of the rows' up to there, (B, G, start+T, K)."""
         end = self._start + keys.shape[2]
-        stored_keys = self._cache.keys[layer, self._rows]
-        stored_values = self._cache.values[layer, self._rows]
+        stored_keys, stored_values, _ = self.place(layer)
         stored_keys[:, :, self._start : end] = keys
         stored_values[:, :, self._start : end] = values
         return stored_keys[:, :, :end], stored_values[:, :, :end]
+
+    def place(self, layer: int) -> tuple[Tensor, Tensor, int]:
+        """The rows' storage (B, G, T, K) of a layer, and where in it the next token goes."""
+        return self._cache.keys[layer, self._rows], self._cache.values[layer, self._rows], self._start
 
 
 class StepView:
@@ -74,3 +92,21 @@ class StepView:
         stored_keys[self._rows, :, self._positions] = keys[:, :, 0]
         stored_values[self._rows, :, self._positions] = values[:, :, 0]
         return stored_keys[:, :, : self._length], stored_values[:, :, : self._length]
+
+    def place(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """All storage (S, G, T, K) of a layer, and where in it each row's token goes."""
+        return self._cache.keys[layer], self._cache.values[layer], self._positions
+
+
+class PackedView:
+    """Appends runs of tokens of several prompts at once, each run behind what is stored of its prompt."""
+
+    def __init__(self, cache: KeyValueCache, places: Tensor) -> None:
+        self._cache, self._places = cache, places
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values (1, G, T, K); returns all prompts' (1, G, T_all, K)."""
+        stored_keys, stored_values = self._cache.keys[layer], self._cache.values[layer]
+        stored_keys.index_copy_(2, self._places, keys)
+        stored_values.index_copy_(2, self._places, values)
+        return stored_keys, stored_values

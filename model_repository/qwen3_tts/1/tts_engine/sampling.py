@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from . import kernels
 from .config import CODEBOOKS
 from .model_config import RESERVED_IDS, ModelConfig
 from .sampling_values import Sampling
@@ -42,9 +43,10 @@ class SamplingRows:
         self.penalty = row(1.0)
         self.seed = row(0, torch.int64)
         self.seen = torch.zeros(slots + 1, config.vocab, dtype=torch.bool, device=device)
-        self._eos = config.ids.codec_eos
         ids = torch.arange(config.vocab, device=device)
-        self._suppressed = (ids >= config.vocab - RESERVED_IDS) & (ids != self._eos)
+        self._ends = ids == config.ids.codec_eos
+        self._used = torch.ones((), dtype=torch.bool, device=device)
+        self._suppressed = (ids >= config.vocab - RESERVED_IDS) & ~self._ends
 
     def admit(self, slot: int, sampling: Sampling) -> None:
         """Give `slot` the values of a new utterance that has used no code yet."""
@@ -76,9 +78,9 @@ class SamplingRows:
         seen = self.seen[:rows]
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
         scores = scores.masked_fill(self._suppressed, -math.inf)
-        early = (frames < MIN_FRAMES)[:, None] & (torch.arange(scores.shape[1], device=scores.device) == self._eos)
+        early = (frames < MIN_FRAMES)[:, None] & self._ends
         codes = pick(scores.masked_fill(early, -math.inf), _first_rows(self.talker, rows), uniforms)
-        self.seen[targets, codes] = True
+        self.seen.index_put_((targets, codes), self._used)
         return codes
 
     def predicted_codes(self, scores: Tensor, uniforms: Tensor) -> Tensor:
@@ -102,7 +104,7 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     ordered = ordered.masked_fill(ordered < ordered.gather(1, last[:, None]), -math.inf)
     before = _cumulative_before(ordered.softmax(-1))
     keep = (before < top_p[:, None]) | (top_p[:, None] >= 1.0)
-    keep[:, 0] = True
+    keep[:, :1].fill_(True)
     mass = ordered.masked_fill(~keep, -math.inf).softmax(-1)
     place = (_cumulative_before(mass) <= uniforms[:, None]).sum(-1) - 1
     # Rounding may leave the whole mass a hair below the number drawn; ids without mass are never chosen.
@@ -125,6 +127,9 @@ def uniforms(seeds: Tensor, frames: Tensor) -> Tensor:
 
     seeds int64 (B,), their 64 bits the key; frames int64 (B,).
     """
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.uniforms(seeds, frames, CODEBOOKS)
     groups = torch.arange(CODEBOOKS // 4, device=seeds.device).expand(seeds.shape[0], -1)
     zeros = torch.zeros_like(groups)
     counter = (groups, frames[:, None] + zeros, zeros, zeros)

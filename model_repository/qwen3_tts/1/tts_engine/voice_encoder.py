@@ -63,7 +63,7 @@ class EncodedVoice:
     def _tensors(self) -> list[Tensor]:
         in_context = [self.codes] if self.codes is not None else []
         if self.stream is not None:
-            in_context += [self.stream.keys, self.stream.values, *self.stream.tails]
+            in_context += [self.stream.keys, self.stream.values, self.stream.tails]
         return [self.vector, *in_context]
 
 

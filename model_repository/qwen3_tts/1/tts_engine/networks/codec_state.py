@@ -13,17 +13,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CodecSnapshot:
-    """One stream's state, apart from any slot: frames decoded, the latest keys and values (L, H, n, K), tails."""
+    """One stream's state, apart from any slot: frames decoded, the latest keys and values (L, H, n, K), tails (n,)."""
 
     frames: int
     keys: Tensor
     values: Tensor
-    tails: list[Tensor]
+    tails: Tensor
 
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        return sum(tensor.nbytes for tensor in (self.keys, self.values, *self.tails))
+        return sum(tensor.nbytes for tensor in (self.keys, self.values, self.tails))
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,15 @@ class CodecState:
     """State of S streams.
 
     frames (S+1,) int64: frames decoded so far. keys, values (L, S, H, R, K): a ring of the latest R positions,
-    rotated; R is reach, how far attention looks back, plus the frames one call may bring. tails: see codec_layers.
-    The last row of frames and tails takes what is to be forgotten.
+    rotated; R is reach, how far attention looks back, plus the frames one call may bring. arena (S+1, n): all tails of
+    a stream, one behind the other, so that they are moved at once. tails: its parts, see codec_layers.
+    The last row of frames and arena takes what is to be forgotten.
     """
 
     frames: Tensor
     keys: Tensor
     values: Tensor
+    arena: Tensor
     tails: list[Tensor]
     reach: int
 
@@ -49,16 +51,14 @@ class CodecState:
         self.frames[slot] = 0
         for ring in (self.keys, self.values):
             ring[:, slot] = 0
-        for tail in self.tails:
-            tail[slot] = 0
+        self.arena[slot] = 0
 
     def move(self, source: int, target: int) -> None:
         """Copy the stream of slot `source` to slot `target`."""
         self.frames[target] = self.frames[source]
         for ring in (self.keys, self.values):
             ring[:, target] = ring[:, source]
-        for tail in self.tails:
-            tail[target] = tail[source]
+        self.arena[target] = self.arena[source]
 
     def take(self, slot: int) -> CodecSnapshot:
         """A copy of the stream of `slot`; waits for the device."""
@@ -68,7 +68,7 @@ class CodecState:
             frames=frames,
             keys=self.keys[:, slot].index_select(2, places),
             values=self.values[:, slot].index_select(2, places),
-            tails=[tail[slot].clone() for tail in self.tails],
+            tails=self.arena[slot].clone(),
         )
 
     def put(self, slot: int, snapshot: CodecSnapshot) -> None:
@@ -78,8 +78,7 @@ class CodecState:
         places = self._places(snapshot.frames)
         self.keys[:, slot].index_copy_(2, places, snapshot.keys)
         self.values[:, slot].index_copy_(2, places, snapshot.values)
-        for tail, kept in zip(self.tails, snapshot.tails, strict=True):
-            tail[slot] = kept
+        self.arena[slot] = snapshot.tails
 
     def _places(self, frames: int) -> Tensor:
         """Where the ring holds the positions that the next frame may look back to."""

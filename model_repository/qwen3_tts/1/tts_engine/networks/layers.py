@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import kernels
+from ..kv_cache import SpanView, StepView
 from ..model_config import TransformerConfig
 from ..weights import Weights
+from .linear import Linear
 
 
 class Cache(Protocol):
@@ -64,19 +67,32 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last dimension; normalised in ≥ float32, rounded, then weighted."""
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.rms_norm(x, weight, eps)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * wide.to(x.dtype)
 
 
+def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The sum of x and added, (…, D) each, and its norm."""
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.add_norm(x, added, weight, eps)
+    total = x + added
+    return total, rms_norm(total, weight, eps)
+
+
 @dataclass(frozen=True)
 class Attention:
-    """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer."""
+    """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer.
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    output: Tensor
+    inward: queries, keys and values of all heads in one product.
+    """
+
+    inward: Linear
+    output: Linear
     query_norm: Tensor | None
     key_norm: Tensor | None
 
@@ -84,20 +100,17 @@ class Attention:
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool) -> Attention:
         """Take the tensors under `prefix` (…self_attn)."""
         wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        parts = (("q_proj", wide), ("k_proj", narrow), ("v_proj", narrow))
         return cls(
-            query=weights.take(f"{prefix}.q_proj.weight", wide, config.hidden),
-            key=weights.take(f"{prefix}.k_proj.weight", narrow, config.hidden),
-            value=weights.take(f"{prefix}.v_proj.weight", narrow, config.hidden),
-            output=weights.take(f"{prefix}.o_proj.weight", config.hidden, wide),
+            inward=Linear.stacked([weights.take(f"{prefix}.{name}.weight", n, config.hidden) for name, n in parts]),
+            output=Linear.of(weights.take(f"{prefix}.o_proj.weight", config.hidden, wide)),
             query_norm=weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None,
             key_norm=weights.take(f"{prefix}.k_norm.weight", config.head_dim) if normed else None,
         )
 
     def project(self, x: Tensor, config: TransformerConfig, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of x (B, T, D)."""
-        query = F.linear(x, self.query).unflatten(-1, (config.heads, config.head_dim))
-        key = F.linear(x, self.key).unflatten(-1, (config.kv_heads, config.head_dim))
-        value = F.linear(x, self.value).unflatten(-1, (config.kv_heads, config.head_dim))
+        query, key, value = self._heads(x, config)
         if self.query_norm is not None and self.key_norm is not None:
             query = rms_norm(query, self.query_norm, config.eps)
             key = rms_norm(key, self.key_norm, config.eps)
@@ -106,6 +119,25 @@ class Attention:
             rotate(key.transpose(1, 2), rotary),
             value.transpose(1, 2),
         )
+
+    def over(
+        self, x: Tensor, config: TransformerConfig, rotary: Rotary, cache: Cache, layer: int, mask: Tensor | None
+    ) -> Tensor:
+        """Attention of x (B, T, D) over itself and what `cache` holds of `layer`, before the output: (B, T, H·K)."""
+        fused = kernels.chosen()
+        if fused is not None and x.shape[1] <= fused.FEW_TOKENS and isinstance(cache, SpanView | StepView):
+            keys, values, position = cache.place(layer)
+            norms = None if self.query_norm is None else (self.query_norm, self.key_norm)
+            turn = (rotary.cos, rotary.sin)
+            return fused.attention(*self._heads(x, config), norms, turn, keys, values, position, config.eps)
+        query, key, value = self.project(x, config, rotary)
+        return attend(query, *cache.append(layer, key, value), mask)
+
+    def _heads(self, x: Tensor, config: TransformerConfig) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, T, H, K), keys and values (B, T, G, K)."""
+        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
+        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
+        return query, key, value
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -126,23 +158,27 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> 
 
 @dataclass(frozen=True)
 class SwiGlu:
-    """The gated feed-forward."""
+    """The gated feed-forward; inward: gate and value in one product."""
 
-    gate: Tensor
-    up: Tensor
-    down: Tensor
+    inward: Linear
+    down: Linear
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> SwiGlu:
         """Take the tensors under `prefix` (…mlp)."""
+        wide = (config.intermediate, config.hidden)
         return cls(
-            gate=weights.take(f"{prefix}.gate_proj.weight", config.intermediate, config.hidden),
-            up=weights.take(f"{prefix}.up_proj.weight", config.intermediate, config.hidden),
-            down=weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate),
+            inward=Linear.stacked([weights.take(f"{prefix}.{name}_proj.weight", *wide) for name in ("gate", "up")]),
+            down=Linear.of(weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate)),
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(F.silu(F.linear(x, self.gate)) * F.linear(x, self.up), self.down)
+        both = self.inward(x)
+        fused = kernels.chosen()
+        if fused is not None:
+            return self.down(fused.gated(both))
+        gate, up = both.chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
 
 
 @dataclass(frozen=True)
@@ -182,10 +218,10 @@ class DecoderStack:
     def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | None) -> Tensor:
         """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
         eps = self.config.eps
+        after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)
+        normed = rms_norm(x, self.layers[0].attention_norm, eps)
         for index, layer in enumerate(self.layers):
-            normed = rms_norm(x, layer.attention_norm, eps)
-            query, key, value = layer.attention.project(normed, self.config, rotary)
-            keys, values = cache.append(index, key, value)
-            x = x + F.linear(attend(query, keys, values, mask), layer.attention.output)
-            x = x + layer.feed(rms_norm(x, layer.feed_norm, eps))
-        return rms_norm(x, self.norm, eps)
+            seen = layer.attention.over(normed, self.config, rotary, cache, index, mask)
+            x, normed = add_norm(x, layer.attention.output(seen), layer.feed_norm, eps)
+            x, normed = add_norm(x, layer.feed(normed), after[index], eps)
+        return normed

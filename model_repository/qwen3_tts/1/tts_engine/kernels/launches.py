@@ -1,0 +1,142 @@
+"""The kernels as functions of tensors: shapes checked, outputs allocated, grids chosen.
+
+Everything a launch depends on is a shape or a Python number that never changes for a buffer, so a CUDA graph may
+hold it; positions are read on the device.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from .activations import gate_product, snake
+from .attention import attend_cached, join_splits, place_heads
+from .norms import norm_rows
+from .philox import uniform_rows
+
+FEW_TOKENS = 2
+"""The most new tokens a row may bring to `attention`; longer runs are better served by a kernel made for prompts."""
+
+_ELEMENTS = 1_024
+_KEYS = 16
+_MOST_SPLITS = 16
+# About two programs for each multiprocessor of the cards this is meant for.
+_ENOUGH_PROGRAMS = 256
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """`layers.rms_norm` of x (…, D)."""
+    x = x.contiguous()
+    normed = torch.empty_like(x)
+    _norm(x, x, weight, normed, normed, eps, add=False)
+    return normed
+
+
+def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`layers.add_norm` of x and added (…, D)."""
+    x, added = x.contiguous(), added.contiguous()
+    total, normed = torch.empty_like(x), torch.empty_like(x)
+    _norm(x, added, weight, total, normed, eps, add=True)
+    return total, normed
+
+
+def gated(both: Tensor) -> Tensor:
+    """silu(gate) · up of gate and up side by side, (…, 2W): (…, W)."""
+    both = both.contiguous()
+    width = both.shape[-1] // 2
+    out = both.new_empty(*both.shape[:-1], width)
+    gate_product[triton.cdiv(out.numel(), _ELEMENTS),](both, out, width, out.numel(), BLOCK=_ELEMENTS)
+    return out
+
+
+def snake_beta(x: Tensor, alpha: Tensor, root: Tensor) -> Tensor:
+    """x + (root · sin(alpha · x))² of x (B, T, C); alpha and root (C,)."""
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    snake[triton.cdiv(out.numel(), _ELEMENTS),](x, alpha, root, out, x.shape[-1], out.numel(), BLOCK=_ELEMENTS)
+    return out
+
+
+def uniforms(seeds: Tensor, frames: Tensor, columns: int) -> Tensor:
+    """`sampling.uniforms` of int64 seeds and frames (B,): float32 (B, columns), columns a multiple of 4."""
+    rows, groups = seeds.shape[0], columns // 4
+    out = torch.empty(rows, columns, device=seeds.device)
+    grid = (triton.cdiv(rows * groups, 128),)
+    uniform_rows[grid](seeds, frames, out, rows * groups, GROUPS=groups, BLOCK=128)
+    return out
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    norms: tuple[Tensor, Tensor] | None,
+    rotary: tuple[Tensor, Tensor],
+    keys: Tensor,
+    values: Tensor,
+    positions: Tensor | int,
+    eps: float,
+) -> Tensor:
+    """Norm, rotate and store new heads, then attend to all up to each token's own position: (B, T, H·K).
+
+    query (B, T, H, K), key and value (B, T, G, K): as projected. norms: of query and key, (K,) each. rotary: cosines
+    and sines (B or 1, T, K). keys, values (S, G, T_all, K): one layer's storage, B <= S. positions (B,): that of each
+    row's first token, or one for all. T <= FEW_TOKENS.
+    """
+    rows, tokens, heads, width = query.shape
+    stepped = isinstance(positions, Tensor)
+    where, start = (positions, 0) if isinstance(positions, Tensor) else (keys, positions)
+    turned = torch.empty(rows, tokens, heads, width, device=query.device, dtype=query.dtype)
+    cos, sin = rotary
+    shared, half = key.shape[2], width // 2
+    steps = (keys.stride(0), keys.stride(1))
+    place_heads[(rows * tokens, heads + 2 * shared)](
+        *(query, key, value), *(norms or (query, key)), *(cos, sin, where, start, turned, keys, values),
+        *(query.stride(1), key.stride(1), value.stride(1)),
+        *(cos.stride(0) if cos.shape[0] > 1 else 0, cos.stride(1), *steps, eps),
+        TOKENS=tokens, HEADS=heads, SHARED=shared, HALF=half, PAD=triton.next_power_of_2(half),
+        STEPPED=stepped, NORMED=norms is not None, num_warps=1,
+    )  # fmt: skip
+    return _read(turned, keys, values, where, start, steps, stepped=stepped).view(rows, tokens, heads * width)
+
+
+def _read(
+    turned: Tensor, keys: Tensor, values: Tensor, where: Tensor, start: int, steps: tuple[int, int], *, stepped: bool
+) -> Tensor:
+    rows, tokens, heads, width = turned.shape
+    shared = keys.shape[1]
+    # A prompt's last token comes with storage of any length, and each number of splits is a kernel to compile.
+    splits = splits_for(rows * tokens * shared, keys.shape[2]) if stepped else 1
+    out = torch.empty_like(turned)
+    sums = peaks = masses = out
+    if splits > 1:
+        sums = torch.empty(rows * tokens, heads, splits, width, device=out.device)
+        peaks, masses = torch.empty(2, rows * tokens, heads, splits, device=out.device)
+    padded = triton.next_power_of_2(width)
+    attend_cached[(rows * tokens, shared, splits)](
+        *(turned, keys, values, where, start, out, sums, peaks, masses, *steps, width**-0.5),
+        TOKENS=tokens, SHARED=shared, GROUP=heads // shared, GROUP_PAD=triton.next_power_of_2(heads // shared),
+        WIDTH=width, WIDTH_PAD=padded, BLOCK=_KEYS, SPLITS=splits, STEPPED=stepped,
+    )  # fmt: skip
+    if splits > 1:
+        join_splits[(rows * tokens * heads,)](
+            sums, peaks, masses, out, WIDTH=width, WIDTH_PAD=padded, SPLITS=splits, num_warps=1
+        )
+    return out
+
+
+def splits_for(programs: int, length: int) -> int:
+    """Into how many parts keys are dealt, when there are `programs` without and up to `length` keys: a power of two."""
+    splits = 1
+    while splits < _MOST_SPLITS and programs * splits * 2 <= _ENOUGH_PROGRAMS and length >= splits * 2 * _KEYS:
+        splits *= 2
+    return splits
+
+
+def _norm(x: Tensor, added: Tensor, weight: Tensor, total: Tensor, normed: Tensor, eps: float, *, add: bool) -> None:
+    width = x.shape[-1]
+    block = triton.next_power_of_2(width)
+    grid = (x.numel() // width,)
+    warps = 4 if block <= 2_048 else 8
+    norm_rows[grid](x, added, weight, total, normed, width, eps, ADD=add, BLOCK=block, num_warps=warps)
