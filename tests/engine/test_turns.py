@@ -192,6 +192,7 @@ def test_the_memory_for_those_set_aside_is_kept(checkpoint: Checkpoint) -> None:
     rehearsal.run(until=watch)
     assert all(listener.outcome.reason == "complete" for listener in listeners)
     assert most == 3, "the third overruns the mebibyte, a fourth does not come"
+    assert rehearsal.pace.limits.listeners == CONFIG.slots + 3, "so no more are promised that they share the slots"
 
 
 def test_the_real_networks_say_the_same_to_those_who_were_set_aside(demo: Demo, checkpoint: Checkpoint) -> None:

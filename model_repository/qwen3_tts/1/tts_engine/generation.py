@@ -180,6 +180,8 @@ class Generation:
             if newcomer is not None:
                 newcomer.admitted = self._clock()
                 newcomers.append(newcomer)
+        if (room := self._slots.most_parked) is not None:
+            self._pace.parked(room)
         readings = self._reader.read(newcomers) if newcomers else []
         for newcomer, reading in zip(newcomers, readings, strict=True):
             self._slots.start(newcomer, reading)

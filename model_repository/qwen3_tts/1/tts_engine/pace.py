@@ -43,6 +43,7 @@ class Pace:
         self._trials = [0] * (slots + 1)
         self._measured_at = [0.0] * (slots + 1)
         self._sizes: list[int] = []
+        self._most_parked: int | None = None
         self.prompt_seconds = 0.0
         self.limits = Limits(slots, slots)
 
@@ -70,6 +71,10 @@ class Pace:
         each = max(0.0, seconds - self.step_seconds(rows)) / prompts
         self.prompt_seconds += (_SMOOTHING if self.prompt_seconds else 1.0) * (each - self.prompt_seconds)
 
+    def parked(self, most: int) -> None:
+        """There is memory to set `most` listeners aside: more than that cannot share rows."""
+        self._most_parked = most
+
     def prompts_within(self, seconds: float) -> int:
         """How many prompts can be read in that time; one always, or nobody would ever come in."""
         return max(1, int(seconds / self.prompt_seconds)) if self.prompt_seconds else 1
@@ -78,7 +83,10 @@ class Pace:
         width = self._width(now)
         seconds = max(self.step_seconds(width), 1e-6)
         rate = width / seconds
-        return Limits(width, max(width, int(rate * _SHARED_REAL_TIME)), rate)
+        listeners = max(width, int(rate * _SHARED_REAL_TIME))
+        if self._most_parked is not None:
+            listeners = min(listeners, width + self._most_parked)
+        return Limits(width, listeners, rate)
 
     def _width(self, now: float) -> int:
         """The most rows that can be made in real time, as far as is known; all where not even few can."""

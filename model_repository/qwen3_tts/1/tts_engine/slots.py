@@ -28,6 +28,13 @@ class Slots:
         """Whether the memory for those set aside has room; the last one may overrun it."""
         return self._parked_bytes < self._config.parked_bytes
 
+    @property
+    def most_parked(self) -> int | None:
+        """How many of the size of those now set aside there is memory for; None when nobody is."""
+        if not self._parked:
+            return None
+        return -(-self._config.parked_bytes * len(self._parked) // self._parked_bytes)
+
     def seat(self, claim: Claim) -> Utterance | None:
         """Carry out a claim. Who is returned comes new and has its slot, in which it must `start`."""
         utterance, slot = claim.utterance, claim.gives_way
