@@ -38,6 +38,9 @@ def test_one_hiccup_is_no_verdict() -> None:
     pace.stepped(4, 0.3, 0.0)
     pace.stepped(6, 0.3, 0.0)
     assert pace.limits.width == 8
+    pace = measured(8, {4: 0.079})
+    pace.stepped(2, 0.060, 0.0)
+    assert pace.limits.width == 8, "nor is one lucky step"
 
 
 def test_what_was_too_slow_is_tried_again_after_a_while() -> None:

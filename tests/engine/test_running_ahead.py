@@ -127,7 +127,7 @@ def scripted(checkpoint: Checkpoint, schedule: list[Part], config: EngineConfig,
 
 
 @given(schedule=st.lists(parts, min_size=1, max_size=9), slots=st.integers(1, 4), silent=st.sampled_from([0, 2, 7]))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_a_runner_that_is_ahead_says_the_same(
     checkpoint: Checkpoint, schedule: list[Part], slots: int, silent: int
 ) -> None:
@@ -150,6 +150,16 @@ def test_only_a_runner_that_is_ahead_ever_makes_a_frame_for_nobody(checkpoint: C
         runs = [scripted(checkpoint, [part], CONFIG, ahead, 0) for ahead in (0, 1)]
         made = [play.rehearsal.runner.made for play in runs]  # type: ignore[attr-defined]
         assert made[1] == made[0] + extra
+
+
+def test_the_first_frame_does_not_wait_for_a_second_step(checkpoint: Checkpoint) -> None:
+    """A prompt of 5 ms and a step of 10 ms; the second step ends 10 ms later, and so does the second frame."""
+    clock = Clock()
+    runner = TimedRunner(clock, lambda rows: 0.010, prompt=0.005, ahead=1)
+    rehearsal, began = Rehearsal(checkpoint, CONFIG, runner, clock), clock.now
+    listener = rehearsal.listen(Speak(text="Hello", seed=9))
+    rehearsal.run()
+    assert listener.times[:2] == pytest.approx([began + 0.015, began + 0.025])
 
 
 class Watched(AheadRunner):
@@ -189,7 +199,7 @@ def test_the_next_step_is_under_way_when_one_is_handed_out_and_never_more(
 
 
 @given(schedule=st.lists(parts, min_size=2, max_size=5), slots=st.integers(1, 3))
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_the_real_networks_say_the_same_when_they_are_ahead(
     checkpoint: Checkpoint, networks: Networks, schedule: list[Part], slots: int
 ) -> None:

@@ -111,7 +111,7 @@ def test_steps_are_kept_as_small_as_real_time_needs(checkpoint: Checkpoint, figu
     ahead=st.integers(0, 1),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_nobody_who_was_let_in_ever_runs_dry_and_nobody_waits_for_ever(
     checkpoint: Checkpoint, slots: int, step: float, every: float, ahead: int, seed: int
 ) -> None:
@@ -137,6 +137,23 @@ def test_newcomers_do_not_hold_up_speakers_by_more_than_they_have_in_hand(checkp
     rehearsal.run()
     assert [listener.gaps for listener in first] == [[]] * 3
     assert 2 <= took <= 20
+
+
+def test_the_first_of_a_crowd_does_not_wait_for_the_prompts_of_all(checkpoint: Checkpoint) -> None:
+    """Forty come to an idle engine, 5 ms a prompt: heard in the order they came, ten or so at a time."""
+    config = replace(CONFIG, slots=40)
+    clock = Clock()
+    rehearsal = Rehearsal(checkpoint, config, TimedRunner(clock, lambda rows: 0.010, prompt=0.005), clock)
+    rehearsal.listen(lasting(3))
+    rehearsal.run()
+    began = clock.now
+    crowd = [rehearsal.listen(lasting(10)) for _ in range(40)]
+    rehearsal.run()
+    waits = [listener.times[0] - began for listener in crowd]
+    assert waits == sorted(waits)
+    assert waits[0] <= 0.070
+    assert waits[-1] <= 40 * 0.005 + 10 * 0.010
+    assert not [gap for listener in crowd for gap in listener.gaps]
 
 
 def test_written_text_that_pauses_gives_its_slot_to_others(checkpoint: Checkpoint) -> None:
@@ -200,7 +217,7 @@ def test_the_real_networks_say_the_same_to_those_who_were_set_aside(demo: Demo, 
 
     networks = load_networks(checkpoint, torch.device("cpu"), torch.float64)
     config = replace(CONFIG, slots=2, max_frames=40, parked_mb=64)
-    speaks = [Speak(text="Say it well, all of it. " * 3, voice="ryan", seed=n, max_frames=26 + n) for n in range(5)]
+    speaks = [Speak(text="Say it well, all of it. " * 3, voice="ryan", seed=n, max_frames=17 + n) for n in range(4)]
     crowd, alone = (Rehearsal(checkpoint, config, real_runner(Runner, checkpoint, networks, config)) for _ in range(2))
     parked = 0
 
@@ -211,7 +228,7 @@ def test_the_real_networks_say_the_same_to_those_who_were_set_aside(demo: Demo, 
 
     together = [crowd.listen(speak) for speak in speaks]
     crowd.run(until=watch)
-    assert parked >= 2
+    assert parked >= 1
     for speak, listener in zip(speaks, together, strict=True):
         lonely = alone.listen(speak)
         alone.run()

@@ -8,7 +8,6 @@ has gone on or ended since is dropped. Knows no messages and no other thread.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Each costs two copies, in which those who speak must wait.
 _TURNS_PER_STEP = 4
+# However much time there is, the first of a crowd should not wait until the prompts of all of it are read.
+_TOGETHER_SECONDS = 0.05
 _SILENT_FRAMES_TRIMMED = 4
 # A frame that never gets louder (-80 dBFS) is digital silence, however it was made.
 _SILENCE_PEAK = 3
@@ -190,11 +191,9 @@ class Generation:
     def _bearable_newcomers(self) -> int:
         """As many as hold up those who speak for a step, or for as long as none of their listeners would notice."""
         running = self._scheduler.running
-        if not running:
-            return self._config.slots
-        step = self._pace.step_seconds(len(running))
+        step = self._pace.step_seconds(len(running)) if running else 0.0
         spare = tightest_lead(running, self._clock()) - step
-        return self._config.slots if spare == math.inf else self._pace.prompts_within(max(step, spare))
+        return self._pace.prompts_within(max(step, min(spare, _TOGETHER_SECONDS)))
 
     def _launch(self, began: float, prompts: int) -> bool:
         """Start a frame for all who can speak; false when nobody can."""

@@ -90,9 +90,13 @@ class Pace:
 
     def _width(self, now: float) -> int:
         """The most rows that can be made in real time, as far as is known; all where not even few can."""
-        known = [size for size in self._sizes if now - self._measured_at[size] <= _FORGOTTEN_SECONDS]
+        known = [
+            size
+            for size in self._sizes
+            if self._trials[size] >= _TRIALS and now - self._measured_at[size] <= _FORGOTTEN_SECONDS
+        ]
         fast = max((size for size in known if self._seconds[size] <= _REAL_TIME), default=0)
-        slow = min((size for size in known if size > fast and self._trials[size] >= _TRIALS), default=None)
+        slow = min((size for size in known if size > fast), default=None)
         if not fast or slow is None:
             return self._slots
         return (fast + slow) // 2  # between the two nothing is known, and each trial halves that
