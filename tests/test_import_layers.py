@@ -61,7 +61,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "memory": {"config", "errors", "model_config"},
     "sizing": {"config", "memory", "model_config", "networks"},
     "acceleration": {"errors", "kernels"},
-    "landing": {"config"},
+    "landing": {"config", "devices"},
     "slot_state": {
         *("config", "devices", "kv_cache", "memory", "model_config", "networks", "sampling", "sampling_values"),
     },
