@@ -50,12 +50,16 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "voice_encoder": {"audio", "errors", "manifests", "networks"},
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},
-    "request": {"errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
+    "request": {"config", "errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
     "preparation": {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),
     },
+    "counts": set(),
+    "pace": {"config"},
     "scheduler": {"request"},
+    "turns": {"pace", "request", "scheduler"},
+    "admission": {"config", "counts", "errors", "pace", "request"},
     "delivery": {"request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "memory": {"config", "errors", "model_config"},
@@ -75,15 +79,20 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "memory", "model_config"),
         *("networks", "prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
     },
-    "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
+    "reading": {"prompt", "request", "runner"},
+    "slots": {"config", "reading", "request", "runner", "scheduler", "turns"},
+    "generation": {
+        *("config", "counts", "errors", "pace", "prompt", "reading", "request", "runner", "scheduler", "slots"),
+        "turns",
+    },
     "loading": {
         *("acceleration", "checkpoint", "config", "devices", "runner", "sizing", "voice_encoder", "voice_library"),
     },
     "engine": {
-        *("acceleration", "checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances"),
-        *("loading", "preparation", "request", "runner", "voice_encoder", "voices"),
+        *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
+        *("live_utterances", "loading", "pace", "preparation", "request", "runner", "voice_encoder", "voices"),
     },
-    "__init__": {"acceleration", "config", "delivery", "engine", "errors", "request"},
+    "__init__": {"acceleration", "config", "counts", "delivery", "engine", "errors", "request"},
 }
 
 
@@ -206,6 +215,7 @@ def test_the_layers_have_no_circle() -> None:
     "name",
     [
         *("scheduler", "request", "delivery", "preparation", "engine", "generation", "inbox", "prompt"),
+        *("admission", "counts", "pace", "reading", "slots", "turns"),
         *("voices", "voice_library", "manifests", "text", "live_text", "live_utterances", "segmentation"),
         *("config", "config_reading", "model_config", "codec_config", "sampling_values", "memory"),
     ],

@@ -2,8 +2,9 @@
 
 from .acceleration import Acceleration
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
+from .counts import Statistics
 from .delivery import Delivery
-from .engine import Engine, Statistics
+from .engine import Engine
 from .errors import (
     CheckpointError,
     EngineFailed,

@@ -26,10 +26,10 @@ from .prefix_cache import PrefixCache
 from .prompt import Prompt
 from .prompt_reading import Newcomer, Prefilled, PromptReader
 from .sampling_values import Sampling
-from .slot_state import SlotState
+from .slot_state import Parked, SlotState
 from .voice_encoder import EncodedVoice
 
-__all__ = ["Flight", "Frame", "Newcomer", "Prefilled", "Runner"]
+__all__ = ["Flight", "Frame", "Newcomer", "Parked", "Prefilled", "Runner"]
 
 _MOST_IDS = 1 << 15
 
@@ -128,3 +128,15 @@ class Runner:
         """
         with self._on_stream():
             self.state.move(source, target, length + self.ahead, trailing)
+
+    @torch.inference_mode()
+    def park(self, slot: int, length: int, trailing: int) -> Parked:
+        """Copy out what `slot` holds, with `length` positions in use and `trailing` ids laid out."""
+        with self._on_stream():
+            return self.state.park(slot, length, trailing)
+
+    @torch.inference_mode()
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+        """Go on in `slot` with what was copied out; length and trailing as they were then."""
+        with self._on_stream():
+            self.state.unpark(slot, parked, length, trailing)

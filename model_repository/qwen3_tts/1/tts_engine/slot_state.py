@@ -24,6 +24,18 @@ from .sampling_values import Sampling
 
 
 @dataclass(frozen=True)
+class Parked:
+    """A copy of all that a slot holds of its utterance, apart from any slot."""
+
+    tensors: list[Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
 class SlotState:
     """hidden (S+1, D), positions and frames int64 (S+1,): what the talker said last, how many keys a slot holds, how
     many frames it has made. text int64 (S, n): ids to be fed, one a frame, count (S,) of them, then the padding.
@@ -95,6 +107,25 @@ class SlotState:
         self.text[target, : text + 1] = self.text[source, : text + 1]
         for buffer in (self.hidden, self.positions, self.frames, self.count):
             buffer[target] = buffer[source]
+
+    def park(self, slot: int, length: int, text: int) -> Parked:
+        """Copy out what a slot holds, with `length` positions in use and `text` ids laid out."""
+        return Parked([part.clone() for part in self._parts(slot, length, text)])
+
+    def unpark(self, slot: int, parked: Parked, length: int, text: int) -> None:
+        """Go on in `slot` with what was copied out; length and text as they were then."""
+        for part, kept in zip(self._parts(slot, length, text), parked.tensors, strict=True):
+            part.copy_(kept)
+
+    def _parts(self, slot: int, length: int, text: int) -> list[Tensor]:
+        """Views of all that a later frame of `slot` may depend on."""
+        return [
+            *(storage[:, slot, :, :length] for storage in (self.cache.keys, self.cache.values)),
+            *(part[slot] for part in (self.hidden, self.positions, self.frames, self.count)),
+            self.text[slot, : text + 1],
+            *self.codec.parts(slot),
+            *self.sampling.parts(slot),
+        ]
 
 
 def new_cache(
