@@ -16,9 +16,6 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-from commands import CommandFailed
-from commands.checkpoint import DEMO, choose_checkpoint
-
 from benchmarks import serving_report as report
 from benchmarks.results import Results, Row, write
 from benchmarks.serving_doors import TritonDoor, WebSocketDoor
@@ -27,6 +24,8 @@ from benchmarks.serving_load import Door, Request, drive, poisson
 from benchmarks.serving_processes import processor_seconds, since
 from benchmarks.serving_servers import ROOT, VOICES, Addresses, Served, servers
 from benchmarks.serving_texts import sentences
+from commands import CommandFailed
+from commands.checkpoint import DEMO, choose_checkpoint
 
 DOORS = ("engine", "triton", "websocket", "websocket-v1")
 SIZES = {"smoke": ((4.0,), 1.5), "quick": ((0.5, 1.0), 20.0), "full": ((1.0, 4.0, 10.0, 20.0), 30.0)}

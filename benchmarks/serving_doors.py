@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 import tritonclient.grpc.aio as grpcclient
-from commands.stack import MODEL
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks.serving_listener import Hearing
 from benchmarks.serving_load import Request
+from commands.stack import MODEL
 
 REFUSALS = frozenset({"UNAVAILABLE", "OVERLOADED", "TTS_NOT_READY", "TOO_MANY_REQUESTS"})
 """Codes that say "not now" rather than "this went wrong"."""
@@ -64,7 +64,7 @@ async def _one(request: Request) -> AsyncIterator[dict[str, Any]]:
     yield {"model_name": MODEL, "inputs": inputs}
 
 
-class SpeakSocket(WSListener):  # type: ignore[misc]
+class SpeakSocket(WSListener):
     """A WebSocket on which one utterance at a time is spoken; version: of the protocol, 1 or 2."""
 
     def __init__(self, version: int) -> None:
@@ -128,7 +128,7 @@ class SpeakSocket(WSListener):  # type: ignore[misc]
 
 
 class WebSocketDoor:
-    """Sockets that stay open, as a conversation's does; where all are busy one more is opened, in the request's time."""
+    """Sockets that stay open, as a conversation's does; where all are busy one more is opened, on the request's clock."""
 
     def __init__(self, url: str, version: int, opened: int) -> None:
         """opened: how many sockets there are before the first request."""

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from tts_engine import Engine, EngineConfig, Outcome, Overloaded, Speak, SpokenSegment, TtsError
 
 from benchmarks import serving_listener
 from benchmarks.serving_engine import EnginePlan
 from benchmarks.serving_instant import InstantEngine
 from benchmarks.serving_listener import Hearing
 from benchmarks.serving_load import PATIENCE_S, Request
+from tts_engine import Engine, EngineConfig, Outcome, Overloaded, Speak, SpokenSegment, TtsError
 
 _WARM_UP = Request(0.0, "Hello there.", 0)
 

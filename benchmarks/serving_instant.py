@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+
+from benchmarks.serving_texts import CHARACTERS_PER_SECOND, sentences
 from tts_engine import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, Engine, EngineConfig, Sink, Speak
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.kv_cache import KeyValueCache
@@ -30,8 +32,6 @@ from tts_engine.text import TextTokenizer
 from tts_engine.voice_encoder import EncodedVoice
 from tts_engine.voice_library import VoiceLibrary
 from tts_engine.voices import VoiceBook
-
-from benchmarks.serving_texts import CHARACTERS_PER_SECOND, sentences
 
 PACE = "BENCHMARK_PACE"
 """Environment: how many frames each utterance gets in 80 ms, all in step; empty or 0 for as many as can be."""
@@ -68,11 +68,11 @@ class InstantRunner(Runner):
 
     def __init__(self, frames_per_token: float, pace: float | None) -> None:
         self._frames_per_token, self._step_s = frames_per_token, 0.0 if pace is None else FRAME_S / pace
-        self._rows: dict[int, _Row] = {}
+        self._utterances: dict[int, _Row] = {}
         self._landed = 0.0
         samples = np.arange(SAMPLES_PER_FRAME)
         wave = _TONE_PEAK * np.sin(2 * np.pi * _TONE_HZ * samples / SAMPLE_RATE)
-        self._frame = torch.from_numpy(wave.astype(np.int16))
+        self._tone = torch.from_numpy(wave.astype(np.int16))
 
     def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
         trailing = len(prompt.trailing_ids) + (1 if prompt.complete else 0)
@@ -84,29 +84,29 @@ class InstantRunner(Runner):
             trailing=torch.zeros(trailing, 1),
             text=len(prompt.trailing_ids),
             voice=voice,
-            frames=self._frames(tokens),
+            frames=self._length(tokens),
         )
 
     def enter(self, slot: int, prefilled: Prefilled, sampling: Sampling) -> None:
         assert isinstance(prefilled, _Read), "only what this runner has prepared"
-        self._rows[slot] = _Row(prefilled.frames)
+        self._utterances[slot] = _Row(prefilled.frames)
 
     def extend(self, slot: int, count: int, ids: Sequence[int], *, complete: bool) -> None:
-        self._rows[slot].frames += self._frames(len(ids))
+        self._utterances[slot].frames += self._length(len(ids))
 
     def launch(self, rows: int, longest: int, held: Collection[int]) -> Flight:
         codes = torch.zeros(rows, CODEBOOKS, dtype=torch.int64)
-        ended = torch.tensor([self._rows[slot].made >= self._rows[slot].frames for slot in range(rows)])
+        ended = torch.tensor([self._utterances[slot].made >= self._utterances[slot].frames for slot in range(rows)])
         for slot in set(range(rows)).difference(held):
-            self._rows[slot].made += 1
+            self._utterances[slot].made += 1
         # A step begins when the one before it has landed; after a rest the first one lands at once.
         self._landed = max(self._landed + self._step_s, time.monotonic() - self._step_s)
-        return _PacedFlight(codes, self._frame.expand(rows, -1), ended, self._landed)
+        return _PacedFlight(codes, self._tone.expand(rows, -1), ended, self._landed)
 
     def move(self, source: int, target: int, length: int, trailing: int) -> None:
-        self._rows[target] = self._rows.pop(source)
+        self._utterances[target] = self._utterances.pop(source)
 
-    def _frames(self, tokens: int) -> int:
+    def _length(self, tokens: int) -> int:
         return max(1, round(tokens * self._frames_per_token))
 
 
@@ -162,7 +162,8 @@ def instant_model(model: Path) -> type[Any]:
 
 def _imported(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("served_model", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -54,7 +54,7 @@ def row(door: str, rate: float, hearings: Sequence[Hearing], used: Mapping[str, 
     """One line of the table. used: processor seconds by part."""
     complete = [hearing for hearing in hearings if hearing.outcome == "complete"]
     audio_s = sum(hearing.samples for hearing in hearings) / SAMPLE_RATE
-    span_s = max((hearing.ended or hearing.due for hearing in hearings)) - min(hearing.due for hearing in hearings)
+    span_s = max(hearing.ended or hearing.due for hearing in hearings) - min(hearing.due for hearing in hearings)
     at_once = [hearing.underruns(0.0) for hearing in hearings]
     waiting = [hearing.underruns(PLAYER_WAIT_S) for hearing in hearings]
     serving = {part: seconds for part, seconds in used.items() if part != "generator"}
@@ -91,7 +91,7 @@ def taxes(rows: Sequence[Row]) -> list[Row]:
 
 def chart(title: str) -> Chart:
     """First audible sound and throughput over the rate, a line for each door."""
-    x = {"x": "rate_per_s", "x_label": "requests per second", "by": "door"}
+    x: dict[str, Any] = {"x": "rate_per_s", "x_label": "requests per second", "by": "door"}
     return Chart(
         title,
         (
