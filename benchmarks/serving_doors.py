@@ -128,7 +128,7 @@ class SpeakSocket(WSListener):
 
 
 class WebSocketDoor:
-    """Sockets that stay open, as a conversation's does; where all are busy one more is opened, on the request's clock."""
+    """Sockets that stay open, as a conversation's does; where all are busy one more is opened meanwhile."""
 
     def __init__(self, url: str, version: int, opened: int) -> None:
         """opened: how many sockets there are before the first request."""

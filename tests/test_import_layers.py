@@ -54,7 +54,8 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("voice_library", "voices"),
     },
     "scheduler": {"request"},
-    "delivery": {"request"},
+    "chunking": {"config"},
+    "delivery": {"chunking", "request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "runner": {
         *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
