@@ -47,14 +47,14 @@ def _draw_panel(panel: Panel, rows: Iterable[Row], axes: Axes) -> None:
     axes.set_ylabel(panel.y_label)
     axes.grid(visible=True, axis="both" if panel.kind == "lines" else "y", alpha=0.3)
     axes.set_axisbelow(True)
+    if panel.line is not None:
+        axes.axhline(panel.line[0], color="#7F7F7F", linestyle="--", linewidth=1, label=panel.line[1])
     if panel.kind == "lines":
         _draw_lines(panel, series, axes)
     else:
         _draw_bars(panel, series, axes)
     if panel.log_y:
         axes.set_yscale("log")
-    if panel.line is not None:
-        axes.axhline(panel.line[0], color="#7F7F7F", linestyle="--", linewidth=1, label=panel.line[1])
     if not series:
         axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", transform=axes.transAxes)
     elif len(series) > 1 or panel.line is not None:
@@ -102,6 +102,7 @@ def _draw_bars(panel: Panel, series: Sequence[Series], axes: Axes) -> None:
         bars = axes.bar(places, heights, width, bottom=bottom, label=label, color=_COLOURS[index % len(_COLOURS)])
         if panel.kind == "bars":
             axes.bar_label(bars, [f"{h:.3g}" if h else "" for h in heights], fontsize=7, padding=1)
+            axes.margins(y=0.25)  # room for the legend above them
         base = [below + height for below, height in zip(base, heights, strict=True)]
     crowded = sum(map(len, names)) > 60
     axes.set_xticks(range(len(names)), names, rotation=20 if crowded else 0, ha="right" if crowded else "center")

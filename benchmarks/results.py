@@ -91,8 +91,8 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
 
 
 def heading(column: str) -> str:
-    """`first_audio_p95_ms` as `first audio p95 (ms)`."""
-    words = column.split("_")
+    """`first_audio_p95_ms` as `first audio p95 (ms)`, `frames_per_s` as `frames/s`."""
+    words = column.replace("_per_", "/").split("_")
     unit = _UNITS.get(words[-1]) if len(words) > 1 else None
     return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
 

@@ -101,5 +101,6 @@ def test_numbers_are_shown_to_three_digits(value: object, shown: str) -> None:
 
 def test_a_unit_stands_in_brackets() -> None:
     assert heading("first_audio_p95_ms") == "first audio p95 (ms)"
+    assert heading("frames_per_s") == "frames/s"
     assert heading("batch") == "batch"
     assert markdown_table(("a_s",), [{"a_s": 2.0}]) == "| a (s) |\n| --- |\n| 2.00 |\n"
