@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,27 +46,37 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    batches: tuple[int, ...]
+    lengths: tuple[int, ...]
+    prefill_batches: tuple[int, ...]
+    bursts: tuple[int, ...]
+    repeats: int
+    context: int = 200
+
+
+_SMOKE = _Sizes((1, 2), (16, 32), (2,), (1, 2), repeats=2, context=32)
+_CPU = _Sizes((1, 2, 4, 8, 16, 32), (16, 64, 200), (1, 4), (1, 4, 8), repeats=7)
+_QUICK_CPU = _Sizes((1, 4, 8), (32, 200), (1,), (1, 4), repeats=3)
+_GPU = _Sizes((1, 2, 4, 8, 16, 32, 64, 128, 256), (16, 64, 200, 500), (1, 8), (1, 8, 32), repeats=50)
+_QUICK_GPU = replace(_GPU, repeats=20)
+
+
 def plan_of(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Plan:
     """The plan the options ask for. Raises ValueError for a batch that is no positive number."""
     gpu = device.type == "cuda"
-    if options.smoke:
-        batches, lengths, many, bursts, repeats = (1, 2), (16, 32), (2,), (1, 2), 2
-    elif gpu:
-        batches, lengths, many = (1, 2, 4, 8, 16, 32, 64, 128, 256), (16, 64, 200, 500), (1, 8)
-        bursts, repeats = (1, 8, 32), 20 if options.quick else 50
-    elif options.quick:
-        batches, lengths, many, bursts, repeats = (1, 4, 8), (32, 200), (1,), (1, 4), 3
-    else:
-        batches, lengths, many, bursts, repeats = (1, 2, 4, 8, 16, 32), (16, 64, 200), (1, 4), (1, 4, 8), 7
+    usual, quick = (_GPU, _QUICK_GPU) if gpu else (_CPU, _QUICK_CPU)
+    sizes = _SMOKE if options.smoke else quick if options.quick else usual
     return Plan(
         device=device,
         dtype=dtype,
-        batches=_numbers(options.batches) if options.batches is not None else batches,
-        lengths=lengths,
-        prefill_batches=many,
-        bursts=bursts,
-        context=options.context or (32 if options.smoke else 200),
-        repeats=options.repeats or repeats,
+        batches=_numbers(options.batches) if options.batches is not None else sizes.batches,
+        lengths=sizes.lengths,
+        prefill_batches=sizes.prefill_batches,
+        bursts=sizes.bursts,
+        context=options.context or sizes.context,
+        repeats=options.repeats or sizes.repeats,
         warm_up=10 if gpu else 1,
         brief=options.smoke,
     )
