@@ -24,7 +24,8 @@ from pathlib import Path
 from benchmarks.charts import Chart, Panel
 from benchmarks.machine import REPOSITORY
 from benchmarks.peer_process import PeerFailed, interpreter
-from benchmarks.results import Results, Row, write
+from benchmarks.results import Results, write
+from benchmarks.tables import Row
 
 COLUMNS = ("part", "outcome", "took_s", "limit_s", "remark")
 RATES = "1,2,4,8,10,12,16,20,24,32,40"

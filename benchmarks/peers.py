@@ -22,7 +22,8 @@ from benchmarks import checkpoints
 from benchmarks.charts import Chart, Panel
 from benchmarks.peer_process import PeerFailed, PeerProcess
 from benchmarks.peer_worker import Job, Spoken
-from benchmarks.results import Results, Row, write
+from benchmarks.results import Results, write
+from benchmarks.tables import Row
 from tts_engine import LoadError
 from tts_engine.devices import device_named
 

@@ -37,6 +37,11 @@ class DeviceRates:
             compute={dtype: _matrix_rate(device, dtype, side) for dtype in dtypes},
         )
 
+    def best(self, other: DeviceRates) -> DeviceRates:
+        """The better of two measurements of one device."""
+        compute = {dtype: max(rate, other.compute[dtype]) for dtype, rate in self.compute.items()}
+        return DeviceRates(max(self.copy, other.copy), max(self.read, other.read), compute)
+
     def of(self, dtype: torch.dtype) -> Rates:
         """The rates that floors of work in `dtype` are made with; weights are read, so reading counts."""
         return Rates(max(self.copy, self.read), self.compute[dtype])

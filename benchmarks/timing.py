@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,12 +33,6 @@ class Timing:
     def best(self) -> float:
         """The shortest, in seconds."""
         return min(self.seconds)
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of `values` do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
 
 
 def synchronize(device: torch.device) -> None:

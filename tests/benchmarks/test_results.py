@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.charts import Chart, Panel
-from benchmarks.results import Results, cell, heading, markdown_table, redraw, write
+from benchmarks.results import Results, redraw, write
+from benchmarks.tables import cell, heading, markdown_table
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ROWS = [
