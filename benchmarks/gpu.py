@@ -65,7 +65,7 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
     yield Part("peers", ("benchmarks.peers", *small, *common, *precise, *smoke), _ENGINE, 90, _official_missing())
     doors = _doors()
     serving = ("benchmarks.serving", "--model", _served(options, kept), *common, "--doors", ",".join(doors))
-    load = smoke or ("--rates", RATES, "--duration", "5", "--dtype", "bfloat16")
+    load = smoke or ("--rates", RATES, "--seconds", "4", "--dtype", "bfloat16")
     yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 220, _closed_doors(doors))
 
 

@@ -25,7 +25,7 @@ _LOG_TAIL = 1_500
 
 
 class PeerFailed(Exception):
-    """A peer could not start or died; the message ends with the last lines it wrote."""
+    """A peer could not start or died; the message is a line that says why, and then the last lines it wrote."""
 
 
 class PeerProcess:
@@ -86,7 +86,7 @@ class PeerProcess:
         status = self._process.wait()
         self._log.seek(0)
         tail = self._log.read().decode("utf-8", "replace").strip()[-_LOG_TAIL:]
-        return PeerFailed(f"{self._name} ended with {status}:\n{tail}")
+        return PeerFailed(f"{self._name} ended with {status}: {tail.rpartition(chr(10))[2]}\n{tail}")
 
 
 def interpreter(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,11 +111,7 @@ def _start(
             process.wait_until_ready()
             yield peer, process
         except PeerFailed as error:
-            if peer == "ours":
-                raise
-            print(f"{NAMES[peer]}: {error}", file=sys.stderr)
-            for batch in plan.batches:
-                turns[peer, batch].remark = str(error).partition("\n")[0]
+            _note(peer, error, [turns[peer, batch] for batch in plan.batches])
 
 
 def _take_turns(running: dict[str, PeerProcess], batch: int, plan: Plan, turns: dict[tuple[str, int], Turns]) -> None:
@@ -123,21 +119,34 @@ def _take_turns(running: dict[str, PeerProcess], batch: int, plan: Plan, turns: 
     warm_up = min(4, plan.frames)
     for turn in range(-1, plan.repeats):
         job = Job(list(TEXTS[:batch]), warm_up if turn < 0 else plan.frames, seed=turn + 1)
-        for peer, process in running.items():
+        for peer in [peer for peer in running if turns[peer, batch].remark is None]:
             if peer == "faster" and batch > 1:
                 turns[peer, batch].remark = "has no batch"
                 continue
-            spoken = process.speak(job)
-            if turn >= 0:
+            try:
+                spoken = running[peer].speak(job)
                 _check(peer, job, spoken)
+            except PeerFailed as error:
+                _note(peer, error, [turns[peer, batch]])
+                continue
+            if turn >= 0:
                 turns[peer, batch].spoken.append(spoken)
                 print(f"{NAMES[peer]:>20}  batch {batch}  {spoken.seconds:8.2f} s, first {min(spoken.first_s):7.3f} s")
 
 
+def _note(peer: str, error: PeerFailed, missed: Iterable[Turns]) -> None:
+    """Note why a peer has no figures; without ours there is nothing to compare, and `error` is raised."""
+    if peer == "ours":
+        raise error
+    print(f"{NAMES[peer]}: {error}", file=sys.stderr)
+    for turns in missed:
+        turns.spoken.clear()
+        turns.remark = str(error).partition("\n")[0]
+
+
 def _check(peer: str, job: Job, spoken: Spoken) -> None:
-    """Raises PeerFailed unless every text became as much sound as asked, or with faster-qwen3-tts a frame less."""
-    fewest = job.frames - (peer == "faster")
-    if not all(fewest <= frames <= job.frames for frames in spoken.frames):
+    """Raises PeerFailed unless every text became as much sound as was asked for."""
+    if spoken.frames != [job.frames] * len(job.texts):
         raise PeerFailed(f"{NAMES[peer]} made {spoken.frames} frames where {job.frames} were asked for: not comparable")
 
 
