@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from benchmarks.charts import Chart, Panel
+from benchmarks.tables import Row, cell, name_and_unit
 
-Row = dict[str, Any]
 Series = tuple[str, list[Any], list[float]]
 
 _INCHES = (6.4, 4.6)
@@ -47,14 +47,14 @@ def _draw_panel(panel: Panel, rows: Iterable[Row], axes: Axes) -> None:
     axes.set_ylabel(panel.y_label)
     axes.grid(visible=True, axis="both" if panel.kind == "lines" else "y", alpha=0.3)
     axes.set_axisbelow(True)
+    if panel.line is not None:
+        axes.axhline(panel.line[0], color="#7F7F7F", linestyle="--", linewidth=1, label=panel.line[1])
     if panel.kind == "lines":
         _draw_lines(panel, series, axes)
     else:
         _draw_bars(panel, series, axes)
     if panel.log_y:
         axes.set_yscale("log")
-    if panel.line is not None:
-        axes.axhline(panel.line[0], color="#7F7F7F", linestyle="--", linewidth=1, label=panel.line[1])
     if not series:
         axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", transform=axes.transAxes)
     elif len(series) > 1 or panel.line is not None:
@@ -69,7 +69,7 @@ def _series(panel: Panel, rows: Iterable[Row]) -> Iterable[Series]:
         for column in panel.y:
             points = [row for row in chosen if panel.by is None or row.get(panel.by) == group]
             points = [row for row in points if row.get(column) is not None and row.get(panel.x) is not None]
-            name = column.replace("_", " ")
+            name = name_and_unit(column)[0]
             label = name if group is None else str(group) if len(panel.y) == 1 else f"{group}: {name}"
             if points:
                 yield label, [row[panel.x] for row in points], [float(row[column]) for row in points]
@@ -101,7 +101,8 @@ def _draw_bars(panel: Panel, series: Sequence[Series], axes: Axes) -> None:
         bottom = base if panel.kind == "stacked" else None
         bars = axes.bar(places, heights, width, bottom=bottom, label=label, color=_COLOURS[index % len(_COLOURS)])
         if panel.kind == "bars":
-            axes.bar_label(bars, [f"{h:.3g}" if h else "" for h in heights], fontsize=7, padding=1)
+            axes.bar_label(bars, [cell(height) if height else "" for height in heights], fontsize=7, padding=1)
+            axes.margins(y=0.25)  # room for the legend above them
         base = [below + height for below, height in zip(base, heights, strict=True)]
     crowded = sum(map(len, names)) > 60
     axes.set_xticks(range(len(names)), names, rotation=20 if crowded else 0, ha="right" if crowded else "center")

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.charts import Chart
-from benchmarks.machine import Machine, versions
-
-Row = dict[str, Any]
+from benchmarks.machine import ABSENT, Machine, versions
+from benchmarks.tables import Row, cell, markdown_table
 
 
 @dataclass(frozen=True)
@@ -83,42 +80,9 @@ def subtitle(kept: dict[str, Any]) -> str:
     return f"{machine}; torch {kept['versions']['torch']}; {kept['date'][:10]}; commit {kept['versions']['project']}"
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """A table of the rows; a unit at a key's end stands in brackets."""
-    lines = [_line(map(heading, columns)), _line("---" for _ in columns)]
-    lines += [_line(cell(row.get(column)) for column in columns) for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def heading(column: str) -> str:
-    """`first_audio_p95_ms` as `first audio p95 (ms)`."""
-    words = column.split("_")
-    unit = _UNITS.get(words[-1]) if len(words) > 1 else None
-    return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
-
-
-def cell(value: object) -> str:
-    """A value as the table shows it: numbers to three digits, what is missing as a dash."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-        return f"{value:,.{min(max(digits, 0), 6)}f}"
-    return str(value).replace("|", "\\|")
-
-
-_UNITS = {"ms": "ms", "s": "s", "gb": "GB", "gib": "GiB", "mb": "MB", "gflop": "GFLOP", "pct": "%", "ratio": "ratio"}
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _page(kept: dict[str, Any]) -> str:
     """The whole of NAME.md."""
-    known = {name: version for name, version in kept["versions"].items() if version != "not installed"}
+    known = {name: version for name, version in kept["versions"].items() if version != ABSENT}
     about = {
         "machine": str(Machine(**kept["machine"])),
         "driver": kept["machine"]["driver"],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.charts import Chart, Panel
-from benchmarks.results import Results, cell, heading, markdown_table, redraw, write
+from benchmarks.results import Results, redraw, write
+from benchmarks.tables import cell, heading, markdown_table
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ROWS = [
@@ -101,5 +102,6 @@ def test_numbers_are_shown_to_three_digits(value: object, shown: str) -> None:
 
 def test_a_unit_stands_in_brackets() -> None:
     assert heading("first_audio_p95_ms") == "first audio p95 (ms)"
+    assert heading("frames_per_s") == "frames/s"
     assert heading("batch") == "batch"
     assert markdown_table(("a_s",), [{"a_s": 2.0}]) == "| a (s) |\n| --- |\n| 2.00 |\n"
