@@ -97,10 +97,11 @@ class InstantRunner(Runner):
     def launch(self, rows: int, longest: int, held: Collection[int]) -> Flight:
         codes = torch.zeros(rows, CODEBOOKS, dtype=torch.int64)
         ended = torch.tensor([self._utterances[slot].made >= self._utterances[slot].frames for slot in range(rows)])
+        # A late step is caught up with, as by an engine that could be faster; after a rest the first one lands at once.
+        rested = all(self._utterances[slot].made == 0 for slot in range(rows))
+        self._landed = time.monotonic() if rested else self._landed + self._step_s
         for slot in set(range(rows)).difference(held):
             self._utterances[slot].made += 1
-        # A step begins when the one before it has landed; after a rest the first one lands at once.
-        self._landed = max(self._landed + self._step_s, time.monotonic() - self._step_s)
         return _PacedFlight(codes, self._tone.expand(rows, -1), ended, self._landed)
 
     def move(self, source: int, target: int, length: int, trailing: int) -> None:
