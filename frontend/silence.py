@@ -5,10 +5,13 @@ A dead model just falls silent: its stream stays open for ever. It knows neither
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 
 from frontend.errors import BackendDied, SpeechError, Stalled
 from frontend.synthesis import Description
+
+log = logging.getLogger(__name__)
 
 PROBES_TO_DIE = 2
 
@@ -39,6 +42,15 @@ class Silence:
 
         instance: of the model that was asked to speak. stall_s: silence after which even a living model is given up.
         """
+        try:
+            await self._watch(describe, instance, probe_s, stall_s)
+        except Exception:  # the root of its task: unwatched, a dead model would never be noticed
+            log.exception("the watch over an utterance has failed")
+            self._end()
+
+    async def _watch(
+        self, describe: Callable[[], Awaitable[Description]], instance: str, probe_s: float, stall_s: float
+    ) -> None:
         unanswered, asked_at, asked_in = 0, 0.0, self._since
         while self.failure is None:
             now, since = self._loop.time(), self._since

@@ -2,6 +2,7 @@
 metrics. The only file that knows Triton's Python backend; everything it serves is made by tts_engine.
 """
 
+import gc
 import json
 import logging
 import os
@@ -74,6 +75,9 @@ class TritonPythonModel:
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._delivery = Delivery(self._engine.cancel, self._engine.fail, _Metrics(self._engine))
+        # What is loaded stays, so no search for garbage need look at it again: it would hold up every utterance.
+        gc.collect()
+        gc.freeze()
         self._engine.start()
         self._delivery.start()
 
