@@ -38,17 +38,18 @@ class Report:
         self._wide = torch.promote_types(dtype, torch.float32)  # the codec's own
         self._entries: list[_Entry] = []
 
-    def step(self, batch: int, context: int, whole: Timing, parts: dict[str, Timing]) -> None:
-        """A whole frame step, and its parts."""
-        phases = self._phases(batch, context)
-        speed = {
-            "real_time_factor": whole.median_ms / 1e3 / FRAME_S,
-            "audio_s_per_s": batch * FRAME_S / (whole.median_ms / 1e3),
-        }
-        apart = {f"{part}_ms": timing.median_ms for part, timing in parts.items()}
-        self._add(_STEP, batch, context, whole, tuple(phases.values()), {**speed, **apart})
-        for part, timing in parts.items():
-            self._add(part, batch, context, timing, (phases[part],), {})
+    def step(self, batch: int, context: int, timing: Timing) -> None:
+        """A whole frame step."""
+        seconds = timing.median_ms / 1e3
+        speed = {"real_time_factor": seconds / FRAME_S, "audio_s_per_s": batch * FRAME_S / seconds}
+        self._add(_STEP, batch, context, timing, tuple(self._phases(batch, context).values()), speed)
+
+    def part(self, part: str, batch: int, context: int, timing: Timing) -> None:
+        """One of PARTS; it also stands in its step's row."""
+        self._add(part, batch, context, timing, (self._phases(batch, context)[part],), {})
+        for entry in self._entries:
+            if entry.row["what"] == _STEP and entry.row["batch"] == batch:
+                entry.row[f"{part}_ms"] = timing.median_ms
 
     def prefill(self, batch: int, length: int, timing: Timing) -> None:
         """Prompts that come at once."""

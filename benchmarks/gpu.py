@@ -25,7 +25,7 @@ from benchmarks.charts import Chart, Panel
 from benchmarks.machine import REPOSITORY
 from benchmarks.peer_process import PeerFailed, interpreter
 from benchmarks.results import Results, write
-from benchmarks.tables import Row
+from benchmarks.tables import Row, cell
 
 COLUMNS = ("part", "outcome", "took_s", "limit_s", "remark")
 RATES = "1,2,4,8,10,12,16,20,24,32,40"
@@ -39,13 +39,13 @@ _FRONTEND = ("quart", "hypercorn", "pydantic_settings", "prometheus_client", "av
 
 @dataclass(frozen=True)
 class Part:
-    """A module to run, the packages it cannot do without, and seconds it may take."""
+    """A module to run, the packages it cannot do without, and its share of the time. remark: what it goes without."""
 
     name: str
     arguments: tuple[str, ...]
     needs: tuple[str, ...]
-    limit: float
-    missing: str | None = None
+    share: float
+    remark: str | None = None
 
 
 def parts(options: argparse.Namespace) -> Iterator[Part]:
@@ -59,23 +59,22 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
     common = ("--device", device, "--out", out)
     yield Part("tests", ("pytest", "-q", "-m", marked, *tests), (*_ENGINE, "pytest", "hypothesis"), 90)
     quick = smoke or ("--quick",)
-    yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 100)
-    yield Part("engine-1.7b", ("benchmarks.engine", *large, *common, *quick), _ENGINE, 110)
-    precise = () if options.smoke else ("--dtypes", "bfloat16")
-    yield Part("peers", ("benchmarks.peers", *small, *common, *precise, *smoke), _ENGINE, 90, _official_missing())
+    yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 120)
+    yield Part("engine-1.7b", ("benchmarks.engine", *large, *common, *quick), _ENGINE, 120)
+    brief = smoke or ("--dtypes", "bfloat16", "--frames", "25", "--repeats", "3")
+    yield Part("peers", ("benchmarks.peers", *small, *common, *brief), _ENGINE, 80, _official_missing())
     doors = _doors()
     serving = ("benchmarks.serving", "--model", _served(options, kept), *common, "--doors", ",".join(doors))
-    load = smoke or ("--rates", RATES, "--seconds", "4", "--dtype", "bfloat16")
-    yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 220, _closed_doors(doors))
+    load = smoke or ("--rates", RATES, "--seconds", f"{options.seconds:g}", "--dtype", "bfloat16")
+    yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 180, _closed_doors(doors))
 
 
-def run(part: Part, out: Path, seconds_left: float) -> Row:
-    """Run a part and tell how it ended; its output goes to a file of its own."""
-    row: Row = {"part": part.name, "limit_s": part.limit, "remark": part.missing}
+def run(part: Part, out: Path, limit: float) -> Row:
+    """Run a part for at most `limit` seconds and tell how it ended; its output goes to a file of its own."""
+    row: Row = {"part": part.name, "limit_s": limit, "remark": part.remark}
     needed = [_INSTALLED_AS.get(name, name) for name in part.needs if not _is_there(name)]
     if needed:
         return {**row, "outcome": "not run", "remark": f"not installed: {', '.join(needed)}"}
-    limit = min(part.limit, seconds_left)
     if limit <= 0:
         return {**row, "outcome": "not run", "remark": "no time was left"}
     log = out / f"{part.name}.log"
@@ -84,7 +83,7 @@ def run(part: Part, out: Path, seconds_left: float) -> Row:
     outcome = {0: "done", None: "ran out of time"}.get(status, f"failed with {status}")
     if outcome != "done":
         last = _last_line(log)
-        row["remark"] = "; ".join(filter(None, (part.missing, f"{log.name} ends: {last}" if last else None)))
+        row["remark"] = "; ".join(filter(None, (part.remark, f"{log.name} ends: {last}" if last else None)))
     return {**row, "outcome": outcome, "took_s": time.monotonic() - start}
 
 
@@ -176,7 +175,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="a folder for everything; made if missing")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to try this script, cpu")
     parser.add_argument("--only", help="parts to run, as engine-0.6b,serving (default: all)")
-    parser.add_argument("--minutes", type=float, default=9.5, help="stop after this time (default 9.5)")
+    parser.add_argument("--minutes", type=float, default=9.5, help="time for all of them (default 9.5)")
+    parser.add_argument("--seconds", type=float, default=3, help="load at each rate of requests (default 3)")
     parser.add_argument("--checkpoints", type=Path, help="where random checkpoints are kept (default OUT/checkpoints)")
     parser.add_argument("--smoke", action="store_true", help="only to see that it works: the demo, and small sizes")
     return parser.parse_args(arguments)
@@ -187,14 +187,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments(arguments)
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = options.only.split(",") if options.only is not None else None
+    waiting = [part for part in parts(options) if options.only is None or part.name in options.only.split(",")]
     end = time.monotonic() + 60 * options.minutes
     rows: list[Row] = []
-    for part in parts(options):
-        if wanted is not None and part.name not in wanted:
-            continue
-        rows.append(run(part, options.out, end - time.monotonic()))
-        print(*(f"{key} {value}" for key, value in rows[-1].items() if value is not None), sep="; ", flush=True)
+    while waiting:
+        part = waiting[0]
+        # What one does not need of its time is for those behind it.
+        limit = (end - time.monotonic()) * part.share / sum(each.share for each in waiting)
+        rows.append(run(waiting.pop(0), options.out, limit))
+        print(*(f"{key} {cell(value)}" for key, value in rows[-1].items() if value is not None), sep="; ", flush=True)
         _write(options, rows)  # after each, so that being stopped loses nothing
     return int(any(row["outcome"] not in ("done", "not run") for row in rows))
 

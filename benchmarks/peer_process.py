@@ -95,5 +95,6 @@ def interpreter(name: str) -> str:
     given = os.environ.get(variable) if variable is not None else None
     python = Path(given) if given else usual
     if not os.access(python, os.X_OK):
-        raise PeerFailed(f"{name} is not installed: {python} cannot be run; set {variable} to its interpreter")
+        shown = python.relative_to(REPOSITORY) if python.is_relative_to(REPOSITORY) else python
+        raise PeerFailed(f"{name} is not installed: {shown} cannot be run; set {variable} to its interpreter")
     return str(python)

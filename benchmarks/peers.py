@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ COLUMNS = (
     *("peer", "dtype", "batch", "frames", "utterance_s", "first_audio_s", "frames_per_s", "audio_s_per_s"),
     *("times_official", "first_audio_of_official_utterance_ratio", "remark"),
 )
-# Long enough that no checkpoint ends before the frames asked for: openings of books in the public domain.
+# Openings of books in the public domain.
 TEXTS = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a "
     "wife. However little known the feelings of such a man may be, this truth is well fixed in the minds of others.",
@@ -53,6 +54,18 @@ TEXTS = (
     "No one would have believed in the last years of the nineteenth century that this world was being watched keenly "
     "and closely by intelligences greater than our own; that as men busied themselves they were scrutinised closely.",
 )
+
+
+# Speech has about one character a frame: so long a text is not over before the frames that are asked for, while a
+# longer one would turn the comparison into one of reading prompts.
+_CHARACTERS_PER_FRAME = 4
+_FEWEST_CHARACTERS = 60
+
+
+def texts(batch: int, frames: int) -> list[str]:
+    """The first texts, cut behind a word at a length that lasts for `frames`."""
+    length = max(_FEWEST_CHARACTERS, _CHARACTERS_PER_FRAME * frames)
+    return [textwrap.shorten(text, length, placeholder="") for text in TEXTS[:batch]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ def _take_turns(running: dict[str, PeerProcess], batch: int, plan: Plan, turns: 
     """A short turn to warm up, then everybody `repeats` times, one after the other."""
     warm_up = min(4, plan.frames)
     for turn in range(-1, plan.repeats):
-        job = Job(list(TEXTS[:batch]), warm_up if turn < 0 else plan.frames, seed=turn + 1)
+        job = Job(texts(batch, plan.frames), warm_up if turn < 0 else plan.frames, seed=turn + 1)
         for peer in [peer for peer in running if turns[peer, batch].remark is None]:
             if peer == "faster" and batch > 1:
                 turns[peer, batch].remark = "has no batch"

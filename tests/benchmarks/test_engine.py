@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import engine
 from benchmarks.engine_plan import fitting, plan_of
-from benchmarks.parts import PARTS
+from benchmarks.parts import PARTS, Parts
 from tests.benchmarks.conftest import Left
 from tests.conftest import Demo
 from tts_engine.checkpoint import Checkpoint
@@ -37,6 +37,20 @@ def test_everything_is_measured_beside_its_floor(demo: Demo, tmp_path: Path, lef
     steps = [row for row in rows if row["what"] == "frame step"]
     assert [row["batch"] for row in steps] == [1, 2]
     assert all(row[f"{part}_ms"] > 0 for row in steps for part in PARTS)
+
+
+def test_what_fails_on_the_device_is_noted_and_the_rest_measured(
+    demo: Demo, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory is left\nfor this")
+
+    monkeypatch.setattr(Parts, "_decode", refuse)
+    arguments = ["--smoke", "--device", "cpu", "--model", str(demo()), "--batches", "1", "--out", str(tmp_path)]
+    assert engine.main(arguments) == 1
+    kept = left(tmp_path)
+    assert kept["notes"] == ["Not measured: codec at batch 1: no memory is left."]
+    assert {"frame step", "talker", "predictor", "sampling", "prefill"} <= {row["what"] for row in kept["rows"]}
 
 
 def test_batches_that_do_not_fit_are_left_out(demo: Demo) -> None:

@@ -33,6 +33,14 @@ def test_utterances_of_other_lengths_are_not_compared() -> None:
         peers._check("official", Job(["a", "b"], 4, 0), Spoken(1.0, [1.0, 1.0], [4, 3]))
 
 
+def test_texts_last_for_the_frames_and_are_cut_behind_a_word() -> None:
+    for frames in (1, 25, 50):
+        for whole, text in zip(peers.TEXTS, peers.texts(8, frames), strict=True):
+            assert len(text) > 2 * frames
+            assert whole.startswith(text)
+            assert whole[len(text) : len(text) + 1] in ("", " ")
+
+
 def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FASTER_QWEN3_TTS_PYTHON", str(tmp_path / "python"))
     with pytest.raises(PeerFailed, match="faster is not installed"):
