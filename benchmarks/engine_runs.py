@@ -40,7 +40,7 @@ class Runs:
         """Measure everything; returns what the device does at best."""
         rates = self._look()
         self._measure_networks()
-        gc.collect()
+        self._release()
         with self._noting("the time to the first frame"):
             self._measure_first_frames()
         with self._noting("a second look at the device"):
@@ -58,6 +58,12 @@ class Runs:
             self.notes.append(f"Not measured: {what}: {str(error).partition(chr(10))[0]}.")
             print(self.notes[-1], file=sys.stderr, flush=True)
 
+    def _release(self) -> None:
+        """Give memory that is no longer used back to the device, where an engine counts what is free."""
+        gc.collect()
+        if self._plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _look(self) -> DeviceRates:
         return DeviceRates.measure(self._plan.device, self._dtypes, brief=self._plan.brief)
 
@@ -73,25 +79,22 @@ class Runs:
         if left := sorted(set(plan.batches) - set(batches)):
             listed = ", ".join(map(str, left))
             self.notes.append(f"Not measured, since its keys and values do not fit in memory: batch {listed}.")
-        whole: dict[int, Timing] = {}
         with self._noting("frame steps and prompts"):
-            whole = self._measure_steps(place(max(batches)), batches)
-        gc.collect()  # the runner's buffers make room for those of the parts
+            self._measure_steps(place(max(batches)), batches)
+        self._release()  # the runner's buffers make room for those of the parts
         with self._noting("the parts of a step"):
-            self._measure_parts(place(max(batches)), whole)
+            self._measure_parts(place(max(batches)), batches)
 
-    def _measure_steps(self, place: Place, batches: Iterable[int]) -> dict[int, Timing]:
-        plan, whole = self._plan, {}
+    def _measure_steps(self, place: Place, batches: Iterable[int]) -> None:
+        plan = self._plan
         steps = Steps(place, plan.context)
         for batch in batches:
             with self._noting(f"the frame step at batch {batch}"):
-                whole[batch] = steps.time(batch, plan.repeats, plan.warm_up)
-                self.report.step(batch, plan.context, whole[batch])
+                self.report.step(batch, plan.context, steps.time(batch, plan.repeats, plan.warm_up))
         for length in plan.lengths:
             for count in plan.prefill_batches:
                 with self._noting(f"{count} prompts of {length} positions"):
                     self.report.prefill(count, length, steps.time_prefill(count, length, plan.repeats))
-        return whole
 
     def _measure_parts(self, place: Place, batches: Iterable[int]) -> None:
         parts = Parts(place, self._plan.context)
