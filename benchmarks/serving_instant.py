@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -26,7 +26,7 @@ from tts_engine import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, Engine, Engine
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.kv_cache import KeyValueCache
 from tts_engine.prompt import Prompt
-from tts_engine.runner import Flight, Frame, Prefilled, Runner
+from tts_engine.runner import Flight, Newcomer, Parked, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.text import TextTokenizer
 from tts_engine.voice_encoder import EncodedVoice
@@ -37,6 +37,8 @@ PACE = "BENCHMARK_PACE"
 """Environment: how many frames each utterance gets in 80 ms, all in step; empty or 0 for as many as can be."""
 CANCELS = "BENCHMARK_CANCELS"
 """Environment: a file that gets a line of JSON for each cancel: the utterance's seed, and the monotonic time."""
+SLOTS = 64
+"""Rows of a batch, where the number is left to the engine."""
 FRAME_S = SAMPLES_PER_FRAME / SAMPLE_RATE
 _TONE_HZ, _TONE_PEAK = 375.0, 8_000
 
@@ -55,12 +57,18 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _PacedFlight(Flight):
-    due: float = 0.0
+class _Due:
+    """A step that takes as long as a device would."""
 
-    def land(self) -> Frame:
-        time.sleep(max(0.0, self.due - time.monotonic()))
-        return super().land()
+    at: float
+
+    def wait(self) -> None:
+        time.sleep(max(0.0, self.at - time.monotonic()))
+
+
+@dataclass(frozen=True)
+class _ParkedRow(Parked):
+    row: _Row
 
 
 class InstantRunner(Runner):
@@ -74,14 +82,16 @@ class InstantRunner(Runner):
         wave = _TONE_PEAK * np.sin(2 * np.pi * _TONE_HZ * samples / SAMPLE_RATE)
         self._tone = torch.from_numpy(wave.astype(np.int16))
 
-    def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
-        trailing = len(prompt.trailing_ids) + (1 if prompt.complete else 0)
+    def prepare_many(self, newcomers: Sequence[Newcomer]) -> list[Prefilled]:
+        return [self._read(prompt, voice) for prompt, voice in newcomers]
+
+    def _read(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
         tokens = len(prompt.text_ids) - prompt.prefix + len(prompt.trailing_ids)
         return _Read(
             cache=_NO_CACHE,
             length=len(prompt.text_ids),
             hidden=torch.zeros(1),
-            trailing=torch.zeros(trailing, 1),
+            trailing=prompt.trailing_ids,
             text=len(prompt.trailing_ids),
             voice=voice,
             frames=self._length(tokens),
@@ -102,10 +112,17 @@ class InstantRunner(Runner):
         self._landed = time.monotonic() if rested else self._landed + self._step_s
         for slot in set(range(rows)).difference(held):
             self._utterances[slot].made += 1
-        return _PacedFlight(codes, self._tone.expand(rows, -1), ended, self._landed)
+        return Flight(codes, self._tone.expand(rows, -1), ended, _Due(self._landed))
 
     def move(self, source: int, target: int, length: int, trailing: int) -> None:
         self._utterances[target] = self._utterances.pop(source)
+
+    def park(self, slot: int, length: int, trailing: int) -> Parked:
+        return _ParkedRow([], self._utterances[slot])
+
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+        assert isinstance(parked, _ParkedRow), "only what this runner has parked"
+        self._utterances[slot] = parked.row
 
     def _length(self, tokens: int) -> int:
         return max(1, round(tokens * self._frames_per_token))
@@ -120,10 +137,9 @@ class InstantEngine(Engine):
     """The engine with that runner. It reads its pace and where to note cancels from the environment."""
 
     @classmethod
-    def load(
-        cls, checkpoint: Path, config: EngineConfig, voices: Path | None, device: str = "auto", dtype: str = "auto"
-    ) -> Self:
+    def load(cls, checkpoint: Path, config: EngineConfig, voices: Path | None, *_: object, **__: object) -> Self:
         """As Engine.load, of whose checkpoint only config and tokenizer are read. It must not be one that clones."""
+        config = replace(config, slots=config.slots or SLOTS)
         torch.set_num_threads(1)
         files = Checkpoint.read(checkpoint)
         book = VoiceBook(files.model, VoiceLibrary(voices), config.default_voice)
