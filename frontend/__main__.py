@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -36,6 +37,9 @@ def main() -> int:
     except OSError as error:
         print(f"frontend: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
+    # What was imported stays, so no search for garbage need look at it again: it would hold up every stream.
+    gc.collect()
+    gc.freeze()
     metrics = Metrics()
     try:
         stop_metrics = metrics.serve(settings.host, settings.metrics_port) if settings.metrics_port else None

@@ -154,7 +154,7 @@ def test_the_seed_that_was_used_is_told(rendered: Render) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--batch", "0"), "slots must be above 0, got 0"),
+        (("--batch", "0"), "batch must be above 0, got 0"),
         (("--dtype", "int8"), "dtype"),
         (("--device", "tpu"), "device"),
     ],

@@ -129,9 +129,6 @@ class ScriptedRunner(Runner):
         self._free = True
         self._permits.release()
 
-    def prepare_many(self, newcomers: Sequence[Newcomer]) -> list[Prefilled]:
-        return [self.prepare(*newcomer) for newcomer in newcomers]
-
     def prepare(self, prompt: Prompt, voice: EncodedVoice | None) -> Prefilled:
         self.prompts.append(prompt)
         trailing = len(prompt.trailing_ids) + (1 if prompt.complete else 0)
@@ -143,6 +140,9 @@ class ScriptedRunner(Runner):
             text=len(prompt.trailing_ids),
             voice=voice,
         )
+
+    def prepare_many(self, newcomers: Sequence[Newcomer]) -> list[Prefilled]:
+        return [self.prepare(*newcomer) for newcomer in newcomers]
 
     def enter(self, slot: int, prefilled: Prefilled, sampling: Sampling) -> None:
         complete = len(prefilled.trailing) > prefilled.text
@@ -191,10 +191,11 @@ class ScriptedRunner(Runner):
         assert length == row.length, "all positions in use must be set aside"
         assert trailing == row.text, "all text that is laid out must be set aside"
         self.parkings += 1
-        return _ParkedRow(length, trailing, [torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
+        return _ParkedRow([torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
 
-    def unpark(self, slot: int, parked: Parked) -> None:
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
         assert isinstance(parked, _ParkedRow)
+        assert (length, trailing) == (parked.row.length, parked.row.text), "it goes on where it was"
         self.rows[slot] = parked.row
 
 

@@ -164,7 +164,7 @@ def test_whoever_is_set_aside_and_when_goes_on_in_any_slot_as_if_it_had_stayed(
 ) -> None:
     """Two slots for four: at each turn the one whose turn it is takes a slot, and who was there is copied out."""
     runner, seats, at = troupe.runner(slots=2), [0, 1], [0] * ROWS
-    kept: dict[int, Parked] = {}
+    kept: dict[int, tuple[Parked, int, int]] = {}
     for slot, who in enumerate(seats):
         runner.enter(slot, *troupe.members[who])
 
@@ -181,9 +181,9 @@ def test_whoever_is_set_aside_and_when_goes_on_in_any_slot_as_if_it_had_stayed(
     for number, (who, frames) in enumerate(turns):
         if who not in seats:
             slot = number % 2
-            kept[seats[slot]] = runner.park(slot, *used(seats[slot]))
+            kept[seats[slot]] = (runner.park(slot, *used(seats[slot])), *used(seats[slot]))
             if who in kept:
-                runner.unpark(slot, kept.pop(who))
+                runner.unpark(slot, *kept.pop(who))
             else:
                 runner.enter(slot, *troupe.members[who])
             seats[slot] = who

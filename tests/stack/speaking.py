@@ -21,6 +21,7 @@ TYPES = {
     "language": "BYTES",
     "temperature": "FP32",
     "seed": "UINT64",
+    "cancel": "BOOL",
     "text_placement": "BYTES",
     "reference_audio": "FP32",
     "reference_sample_rate": "INT32",

@@ -2,14 +2,17 @@
 
 import statistics
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from tritonclient.utils import InferenceServerException
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import Figure
 from tests.stack.serving import Serve, seconds_until
-from tests.stack.speaking import CANCELLED, COMPLETE, Heard, ask, listen, speak
+from tests.stack.speaking import CANCELLED, COMPLETE, Heard, ask, listen, speak, stream
 
 pytestmark = pytest.mark.stack
 
@@ -85,3 +88,29 @@ async def test_a_lost_socket_frees_the_slot(stack: Serve, figure: Figure) -> Non
         seconds = await seconds_until(lambda: is_idle(stack), LOST_LIMIT)
     figure("stack: from a lost socket to a free slot", f"{seconds * 1000:.0f} ms")
     assert stack.metric("tts_cancelled_total") == before + 1
+
+
+async def test_an_utterance_is_cancelled_by_its_name_from_another_stream(stack: Serve) -> None:
+    address = f"127.0.0.1:{stack.ports.triton_grpc}"
+    told: list[dict[str, Any]] = []
+
+    async def only(**inputs: Any) -> AsyncIterator[dict[str, Any]]:
+        yield inputs
+
+    async def cancel() -> None:
+        async for answer in stream(address, only(utterance="by name", cancel=True)):
+            pytest.fail(f"a cancel has no response, got {answer}")
+
+    async def speak_and_cancel() -> None:
+        async for _, info in stream(address, only(text=LONG, utterance="by name")):
+            if info is not None:
+                told.append(info)
+                if len(told) == 1:
+                    await cancel()
+
+    with pytest.raises(InferenceServerException, match="cancelled"):
+        await speak_and_cancel()
+    assert told[-1]["error"]["code"] == "CANCELLED"
+    await seconds_until(lambda: is_idle(stack), LOST_LIMIT)
+    await cancel()
+    assert is_idle(stack), "a name that is nobody's any more does no harm"

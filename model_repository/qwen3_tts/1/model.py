@@ -2,6 +2,7 @@
 metrics. The only file that knows Triton's Python backend; everything it serves is made by tts_engine.
 """
 
+import gc
 import json
 import logging
 import os
@@ -42,7 +43,7 @@ _NUMBERS = (
     "text_complete",
 )
 _ARRAYS = ("reference_audio",)
-INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "describe")
+INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "cancel", "describe")
 OUTPUTS = ("audio", "info")
 
 # Names of pb_utils.TritonError's codes: Triton fills pb_utils in only after it has imported this file.
@@ -79,6 +80,9 @@ class TritonPythonModel:
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._delivery = Delivery(self._engine.cancel, self._engine.fail, _Metrics(self._engine))
+        # What is loaded stays, so no search for garbage need look at it again: it would hold up every utterance.
+        gc.collect()
+        gc.freeze()
         self._engine.start()
         self._delivery.start()
 
@@ -87,14 +91,20 @@ class TritonPythonModel:
         for request in requests:
             sender = request.get_response_sender()
             try:
-                if _is_description(request):
+                if _is_set(request, "describe"):
                     sender.send(_notice(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                    continue
+                if _is_set(request, "cancel"):
+                    self._delivery.leave(_name(request))
+                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                     continue
                 speak = _speak(request)
                 if self._continues(speak, sender):
                     continue
                 stream = _LiveStream(sender) if speak.is_live else _Stream(sender)
-                self._delivery.open(stream, lambda sink, speak=speak: self._engine.submit(speak, sink))
+                self._delivery.open(
+                    stream, lambda sink, speak=speak: self._engine.submit(speak, sink), name=speak.utterance
+                )
             except TtsError as error:
                 _refuse(sender, error)
 
@@ -220,9 +230,17 @@ def _voices(model_folder):
     return Path(named) if named else (beside if beside.is_dir() else None)
 
 
-def _is_description(request):
-    tensor = pb_utils.get_input_tensor_by_name(request, "describe")
+def _is_set(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
     return tensor is not None and bool(tensor.as_numpy().reshape(-1)[0])
+
+
+def _name(request):
+    """The utterance a request is about. Raises InvalidRequest when it names none."""
+    tensor = pb_utils.get_input_tensor_by_name(request, "utterance")
+    if tensor is None:
+        raise InvalidRequest("cancel needs utterance, the name of what is to be cancelled")
+    return _text("utterance", tensor.as_numpy().reshape(-1)[0])
 
 
 def _speak(request):

@@ -79,10 +79,18 @@ def cpu_has_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def pinned(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Zeros on the host, in memory that a GPU copies from and to by itself."""
+    return torch.zeros(shape, dtype=dtype, pin_memory=True)
+
+
 def upload(values: Sequence[int], device: torch.device) -> Tensor:
     """Whole numbers as an int64 tensor on `device`, without waiting for what the device does.
 
-    A copy from other than pinned memory would wait; the pinned memory stays until the copy has been made.
+    A copy from other than pinned memory would wait. The allocator of pinned memory gives none out again before the
+    copies from it have been made.
     """
     host = torch.tensor(values, dtype=torch.int64)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    if device.type != "cuda" or not values:
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)

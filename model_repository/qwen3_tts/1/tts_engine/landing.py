@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .config import CODEBOOKS, SAMPLES_PER_FRAME
+from .devices import pinned
 
 SHEET = SAMPLES_PER_FRAME + CODEBOOKS + 1
 """Numbers a row's results take as int16: its samples, its codes, and whether it ended."""
@@ -71,9 +72,9 @@ class Berth:
     """One place of a ring, for up to S rows: targets int64 (S,) on their way to the device, a sheet on its way back."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
-        self.targets = torch.zeros(rows, dtype=torch.int64, pin_memory=True)
+        self.targets = pinned(rows, dtype=torch.int64)
         self.sheet = torch.zeros(rows, SHEET, dtype=torch.int16, device=device)
-        self.landed = torch.zeros(rows, SHEET, dtype=torch.int16, pin_memory=True)
+        self.landed = pinned(rows, SHEET, dtype=torch.int16)
         self.made, self.arrived = torch.cuda.Event(), torch.cuda.Event()
         self.step = -1
 

@@ -90,9 +90,8 @@ def slot_memory(model: ModelConfig, config: EngineConfig, *, codec: int, width: 
 
 
 def set_apart(model: ModelConfig, config: EngineConfig, *, width: int) -> int:
-    """What must stay free beside the slots: caches, who is set aside, prompts being read, recordings, and voices being
-    encoded.
-    """
+    """What must stay free beside the slots: caches, who is set aside, prompts being read, recordings, voices being
+    encoded."""
     caches = config.prefix_cache_bytes + config.parked_bytes + (config.voice_cache_bytes if model.type == "base" else 0)
     # Keys and values of a pack, its mask, and the widest layer: gate, up, their product, and the inputs twice.
     widest = width * (3 * model.talker.intermediate + 2 * model.talker.hidden)

@@ -145,14 +145,14 @@ class PromptReader:
         """
         ids = prompt.codec_ids[start : start + len(inputs)]
         vector_at = [at for at, code in enumerate(ids) if code == VOICE]
-        inputs.index_add_(0, upload(vector_at, self.device), voice.vector.to(self.dtype).expand(len(vector_at), -1))
-        if voice.codes is None:
-            return
+        if vector_at:
+            inputs.index_add_(0, upload(vector_at, self.device), voice.vector.to(self.dtype).expand(len(vector_at), -1))
         codes_at = [at for at, code in enumerate(ids) if code == REFERENCE]
-        first = sum(code == REFERENCE for code in prompt.codec_ids[:start])
-        codes = voice.codes[first : first + len(codes_at)]
-        embedded = self.networks.talker.embed_codes(codes[:, 0]) + self.networks.predictor.embed(codes)
-        inputs.index_add_(0, upload(codes_at, self.device), embedded)
+        if codes_at and voice.codes is not None:
+            first = sum(code == REFERENCE for code in prompt.codec_ids[:start])
+            codes = voice.codes[first : first + len(codes_at)]
+            embedded = self.networks.talker.embed_codes(codes[:, 0]) + self.networks.predictor.embed(codes)
+            inputs.index_add_(0, upload(codes_at, self.device), embedded)
 
 
 def _prefix_key(prompt: Prompt, voice: EncodedVoice | None) -> Hashable:

@@ -136,7 +136,7 @@ class Runner:
             return self.state.park(slot, length, trailing)
 
     @torch.inference_mode()
-    def unpark(self, slot: int, parked: Parked) -> None:
-        """Go on in `slot` with what was copied out."""
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+        """Go on in `slot` with what was copied out; length and trailing as they were then."""
         with self._on_stream():
-            self.state.unpark(slot, parked)
+            self.state.unpark(slot, parked, length, trailing)

@@ -65,8 +65,12 @@ class SamplingRows:
 
     def move(self, source: int, target: int) -> None:
         """Copy slot `source` to slot `target`."""
-        for tensor in (*self.talker, *self.predictor, self.penalty, self.seed, self.seen):
-            tensor[target] = tensor[source]
+        for old, new in zip(self.parts(source), self.parts(target), strict=True):
+            new.copy_(old)
+
+    def parts(self, slot: int) -> list[Tensor]:
+        """Views of all values of `slot`."""
+        return [tensor[slot] for tensor in (*self.talker, *self.predictor, self.penalty, self.seed, self.seen)]
 
     def first_codes(self, scores: Tensor, frames: Tensor, uniforms: Tensor, targets: Tensor) -> Tensor:
         """Choose the first codes (B,) of the next frames, and remember them for the rows `targets` (B,).

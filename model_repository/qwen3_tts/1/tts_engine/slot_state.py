@@ -25,10 +25,8 @@ from .sampling_values import Sampling
 
 @dataclass(frozen=True)
 class Parked:
-    """A copy of a slot, of which `length` positions and `text` ids were in use; in the order of SlotState's parts."""
+    """A copy of all that a slot holds of its utterance, apart from any slot."""
 
-    length: int
-    text: int
     tensors: list[Tensor]
 
     @property
@@ -111,24 +109,22 @@ class SlotState:
             buffer[target] = buffer[source]
 
     def park(self, slot: int, length: int, text: int) -> Parked:
-        """A copy of all that a later frame of `slot` may depend on."""
-        return Parked(length, text, [part.clone() for part in self._parts(slot, length, text)])
+        """Copy out what a slot holds, with `length` positions in use and `text` ids laid out."""
+        return Parked([part.clone() for part in self._parts(slot, length, text)])
 
-    def unpark(self, slot: int, parked: Parked) -> None:
-        """Fill `slot`, whatever it held before, with a copy that was made."""
-        for part, kept in zip(self._parts(slot, parked.length, parked.text), parked.tensors, strict=True):
+    def unpark(self, slot: int, parked: Parked, length: int, text: int) -> None:
+        """Go on in `slot` with what was copied out; length and text as they were then."""
+        for part, kept in zip(self._parts(slot, length, text), parked.tensors, strict=True):
             part.copy_(kept)
 
     def _parts(self, slot: int, length: int, text: int) -> list[Tensor]:
-        """Views of everything in a slot, of which `length` positions and `text` ids are in use."""
-        cache, codec, sampling = self.cache, self.codec, self.sampling
+        """Views of all that a later frame of `slot` may depend on."""
         return [
-            *(stack[:, slot, :, :length] for stack in (cache.keys, cache.values)),
-            *(ring[:, slot] for ring in (codec.keys, codec.values)),
-            *(rows[slot] for rows in (codec.frames, codec.arena)),
-            *(rows[slot] for rows in (*sampling.talker, *sampling.predictor, sampling.penalty, sampling.seed)),
-            *(rows[slot] for rows in (sampling.seen, self.hidden, self.positions, self.frames, self.count)),
+            *(storage[:, slot, :, :length] for storage in (self.cache.keys, self.cache.values)),
+            *(part[slot] for part in (self.hidden, self.positions, self.frames, self.count)),
             self.text[slot, : text + 1],
+            *self.codec.parts(slot),
+            *self.sampling.parts(slot),
         ]
 
 

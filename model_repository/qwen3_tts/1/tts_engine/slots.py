@@ -94,7 +94,7 @@ class Slots:
 
     def _copy_in(self, slot: int, utterance: Utterance) -> None:
         laid = utterance.trailing - len(utterance.unlaid)
-        self._runner.unpark(slot, self._parked[utterance.id])
+        self._runner.unpark(slot, self._parked[utterance.id], utterance.length, laid)
         self.free(utterance)
         if utterance.unlaid:
             self._runner.extend(slot, laid, utterance.unlaid, complete=utterance.script.complete)

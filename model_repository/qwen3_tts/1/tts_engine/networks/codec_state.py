@@ -55,10 +55,12 @@ class CodecState:
 
     def move(self, source: int, target: int) -> None:
         """Copy the stream of slot `source` to slot `target`."""
-        self.frames[target] = self.frames[source]
-        for ring in (self.keys, self.values):
-            ring[:, target] = ring[:, source]
-        self.arena[target] = self.arena[source]
+        for old, new in zip(self.parts(source), self.parts(target), strict=True):
+            new.copy_(old)
+
+    def parts(self, slot: int) -> list[Tensor]:
+        """Views of all that is remembered of the stream of `slot`."""
+        return [self.frames[slot], self.keys[:, slot], self.values[:, slot], self.arena[slot]]
 
     def take(self, slot: int) -> CodecSnapshot:
         """A copy of the stream of `slot`; waits for the device."""

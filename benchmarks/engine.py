@@ -1,0 +1,71 @@
+"""The engine's speed beside the physical limit: frame step and its parts, prompts, time to the first frame.
+
+    scripts/benchmark engine [--model DIR | --full-size 0.6b] [--device cuda] [--quick]
+
+Beside each time stands its floor, from the checkpoint's dimensions (floors.py) and what this device was measured to do
+at best (rates.py), and the ratio of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks import checkpoints
+from benchmarks.engine_plan import Plan, plan_of
+from benchmarks.engine_report import COLUMNS, chart_of
+from benchmarks.engine_runs import Runs
+from benchmarks.results import Results, write
+from tts_engine import LoadError
+from tts_engine.devices import device_named, dtype_named
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmark engine", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    checkpoints.add_options(parser)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--batches", help="batch sizes, as 1,2,4 (default: 1 to 256, of which those that fit)")
+    parser.add_argument("--context", type=int, help="positions behind an utterance while it is measured (default 200)")
+    parser.add_argument("--repeats", type=int, help="how often each thing is timed; the median counts")
+    parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions: minutes on a CPU")
+    parser.add_argument("--smoke", action="store_true", help="only to see that it works: seconds on the demo")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="folder of the results")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; 0 when all was measured, 1 when something failed on the device, 2 when it could not start."""
+    options = _arguments(arguments)
+    if options.threads is not None or options.smoke:
+        torch.set_num_threads(options.threads or 1)  # what is tiny is not worth sharing
+    try:
+        device = device_named(options.device)
+        plan = plan_of(options, device, dtype_named(options.dtype, device))
+        with checkpoints.chosen(options, device) as measured:
+            return _run(measured, plan, options.out)
+    except (LoadError, ValueError) as error:
+        print(f"benchmark engine: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(measured: checkpoints.Measured, plan: Plan, out: Path) -> int:
+    runs = Runs(measured.folder, plan)
+    rates = runs.measure()
+    rows = runs.report.rows(rates)
+    settings = {"checkpoint": measured.name, **plan.described(), **rates.described()}
+    dtype = str(plan.dtype).removeprefix("torch.")
+    name = f"engine-{measured.name}-{plan.device.type}-{dtype}"
+    chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}", rows)
+    for path in write(Results(name, settings, COLUMNS, rows, tuple(runs.notes)), out, chart):
+        print(path)
+    return int(runs.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
