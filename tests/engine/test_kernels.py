@@ -58,8 +58,9 @@ def test_in_bfloat16_a_kernel_rounds_where_the_operations_round(differences: dic
     assert found["attention"] < 2**-7, "sums in another order, then rounded once"
 
 
-def test_random_numbers_are_the_same_to_the_bit(differences: dict[str, dict[str, float]]) -> None:
+def test_random_numbers_and_choices_are_the_same(differences: dict[str, dict[str, float]]) -> None:
     assert differences["float32"]["uniforms"] == 0
+    assert differences["float32"]["codes chosen"] == 0
 
 
 def test_steps_made_with_kernels_say_what_steps_without_say(
@@ -105,7 +106,7 @@ def _kind(value: Any) -> str:
 
 
 KERNELS = (
-    *("norm_rows", "gate_product", "snake", "uniform_rows"),
+    *("norm_rows", "gate_product", "snake", "uniform_rows", "choose_codes"),
     *("place_heads", "attend_cached", "join_splits"),
 )
 
@@ -129,6 +130,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
     sound, channel = some(8, 96, 1_920, dtype=torch.float32), some(96, 1, dtype=torch.float32)
     launches.snake_beta(sound, channel, channel)
     launches.uniforms(positions, positions, 16)
+    rule, numbers = some(8, dtype=torch.float32), some(8, 16, dtype=torch.float32)[:, 3]
+    for vocab in (2_048, 3_072):
+        scores = some(8, vocab, dtype=torch.float32)
+        launches.pick(scores, rule, positions[:8], rule, numbers)
     for rows, tokens, length, where in ((1, 1, 3_904, positions[:1]), (64, 1, 3_904, positions), (64, 2, 16, 0)):
         heads, shared = some(rows, tokens, 16, 128), some(rows, tokens, 8, 128)
         turn = some(rows if tokens == 1 else 1, tokens, 128)
