@@ -30,7 +30,8 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
-    "devices": {"errors"},
+    "threads": {"errors"},
+    "devices": {"errors", "threads"},
     "audio": {"config", "errors"},
     "weights": {"errors"},
     "kv_cache": set(),
@@ -79,8 +80,8 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("acceleration", "checkpoint", "config", "devices", "runner", "sizing", "voice_encoder", "voice_library"),
     },
     "engine": {
-        *("acceleration", "checkpoint", "config", "errors", "generation", "inbox", "live_utterances", "loading"),
-        *("preparation", "request", "runner", "voice_encoder", "voices"),
+        *("acceleration", "checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances"),
+        *("loading", "preparation", "request", "runner", "voice_encoder", "voices"),
     },
     "__init__": {"acceleration", "config", "delivery", "engine", "errors", "request"},
 }

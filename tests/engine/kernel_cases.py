@@ -16,6 +16,7 @@ from tts_engine.kernels import launches
 from tts_engine.kv_cache import KeyValueCache
 from tts_engine.model_config import TransformerConfig
 from tts_engine.networks.layers import Attention, add_norm, rms_norm, rotary_table
+from tts_engine.networks.linear import Linear
 from tts_engine.sampling import pick, uniforms
 
 
@@ -47,7 +48,8 @@ def attention_of(shapes: Shapes, dtype: torch.dtype, hidden: int) -> tuple[Atten
     wide, narrow = shapes.heads * shapes.width, shapes.shared * shapes.width
     tensors = [draw(rows, hidden, dtype=dtype) / hidden**0.5 for rows in (wide, narrow, narrow)]
     norms = [1 + draw(shapes.width, dtype=dtype) / 4 for _ in range(2)]
-    return Attention(*tensors, draw(hidden, wide, dtype=dtype), *norms), config
+    output = Linear.of(draw(hidden, wide, dtype=dtype))
+    return Attention(Linear.stacked(tensors), output, *norms), config
 
 
 def attention(dtype: torch.dtype, number: int) -> dict[str, float]:
@@ -94,15 +96,15 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     total, normed = launches.add_norm(x, added, weight, 1e-6)
     expected = add_norm(x, added, weight, 1e-6)
     channels, length = choose.randint(1, 9), choose.choice((1, 5, 333))
-    sound, alpha, scale = 3 * draw(2, channels, length), draw(channels, 1).exp(), draw(channels, 1).exp()
+    sound, alpha, root = 3 * draw(2, length, channels), draw(channels).exp(), draw(channels).exp()
     seeds = torch.tensor([choose.randrange(-(2**63), 2**63) for _ in range(5)])
     frames = torch.tensor([choose.randrange(3_000) for _ in range(5)])
     return {
         "norm": off(launches.rms_norm(x, weight, 1e-6), rms_norm(x, weight, 1e-6)),
         "sum": off(total, expected[0]),
         "norm of sum": off(normed, expected[1]),
-        "gate": off(launches.gated(x, added), F.silu(x) * added),
-        "snake": off(launches.snake_beta(sound, alpha, scale), sound + scale * torch.sin(sound * alpha).square()),
+        "gate": off(launches.gated(torch.cat((x, added), -1)), F.silu(x) * added),
+        "snake": off(launches.snake_beta(sound, alpha, root), sound + (root * torch.sin(sound * alpha)).square()),
         "uniforms": float(not torch.equal(launches.uniforms(seeds, frames, 16), uniforms(seeds, frames))),
     }
 

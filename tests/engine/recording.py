@@ -57,7 +57,8 @@ class Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         made = function(*args, **kwargs)
         given, outputs = tensors_in((args, kwargs)), tensors_in(made)
-        owned = {tensor.untyped_storage().data_ptr() for tensor in given}
+        # A packed weight has no storage to look at, and is nobody's view.
+        owned = {tensor.untyped_storage().data_ptr() for tensor in given if not tensor.is_mkldnn}
         aliases = all(tensor.untyped_storage().data_ptr() in owned for tensor in outputs)
         is_view = aliases and not function._schema.is_mutable
         self.operations.append(Operation(function, args, kwargs, outputs, is_view))

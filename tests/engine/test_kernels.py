@@ -126,8 +126,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
     launches.rms_norm(some(8, 1, 2_048), some(2_048), 1e-6)
     launches.add_norm(some(8, 1, 1_024), some(8, 1, 1_024), some(1_024), 1e-6)
     launches.rms_norm(some(8, 1, 512, dtype=torch.float32), some(512, dtype=torch.float32), 1e-5)
-    launches.gated(some(8, 1, 6_144), some(8, 1, 6_144))
-    sound, channel = some(8, 96, 1_920, dtype=torch.float32), some(96, 1, dtype=torch.float32)
+    launches.gated(some(8, 1, 6_144))
+    sound, channel = some(8, 1_920, 96, dtype=torch.float32), some(96, dtype=torch.float32)
     launches.snake_beta(sound, channel, channel)
     launches.uniforms(positions, positions, 16)
     rule, numbers = some(8, dtype=torch.float32), some(8, 16, dtype=torch.float32)[:, 3]

@@ -71,6 +71,7 @@ class TritonPythonModel:
                 _voices(Path(args["model_repository"])),
                 device=os.environ.get("QWEN3_TTS_DEVICE", "auto"),
                 dtype=os.environ.get("QWEN3_TTS_DTYPE", "auto"),
+                threads=os.environ.get("QWEN3_TTS_THREADS", "auto"),
                 acceleration=Acceleration(
                     kernels=os.environ.get("QWEN3_TTS_KERNELS", "auto"), tf32=os.environ.get("QWEN3_TTS_TF32", "auto")
                 ),

@@ -17,6 +17,7 @@ from pathlib import Path
 from .acceleration import AUTOMATIC, Acceleration
 from .checkpoint import Checkpoint
 from .config import SAMPLE_RATE, EngineConfig
+from .devices import Placement
 from .errors import EngineFailed, Overloaded, TtsError
 from .generation import Generation, Statistics
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
@@ -65,14 +66,14 @@ class Engine:
         voices: Path | None,
         device: str = "auto",
         dtype: str = "auto",
+        threads: str = "auto",
         acceleration: Acceleration = AUTOMATIC,
     ) -> Engine:
         """An engine with its weights on the device, not started.
 
-        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 on a GPU,
-        float32 on a CPU), `float32`, `bfloat16` or `float64`. Raises LoadError.
+        device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        parts = load_parts(checkpoint, config, voices, device, dtype, acceleration)
+        parts = load_parts(checkpoint, config, voices, Placement.named(device, dtype, threads), acceleration)
         book = VoiceBook(parts.files.model, parts.library, config.default_voice)
         engine = cls(parts.files, parts.config, book, parts.runner, parts.encoder)
         engine._preparation.check_voices(parts.library)

@@ -11,7 +11,7 @@ from pathlib import Path
 from .acceleration import Acceleration
 from .checkpoint import Checkpoint, load_networks
 from .config import EngineConfig
-from .devices import device_named, dtype_named
+from .devices import Placement
 from .runner import Runner
 from .sizing import with_slots
 from .voice_encoder import VoiceEncoder
@@ -20,7 +20,7 @@ from .voice_library import VoiceLibrary
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything loaded. config: as given, its number of slots settled. placement: device and dtype by name."""
+    """Everything loaded. config: as given, its number of slots settled. placement: for `describe`."""
 
     files: Checkpoint
     config: EngineConfig
@@ -31,20 +31,18 @@ class Parts:
 
 
 def load_parts(
-    checkpoint: Path, config: EngineConfig, voices: Path | None, device: str, dtype: str, acceleration: Acceleration
+    checkpoint: Path, config: EngineConfig, voices: Path | None, place: Placement, acceleration: Acceleration
 ) -> Parts:
-    """Load a checkpoint and the voices onto a device. See Engine.load; raises LoadError."""
-    place = device_named(device)
-    precision = dtype_named(dtype, place)
-    acceleration.choose(place, precision)
+    """Load a checkpoint and the voices onto a device. Raises LoadError."""
+    device, dtype = place.device, place.dtype
+    acceleration.choose(device, dtype)
     files = Checkpoint.read(checkpoint)
     library = VoiceLibrary(voices)
-    networks = load_networks(files, place, precision)
-    config = with_slots(config, files.model, networks.codec, place, precision)
+    networks = load_networks(files, device, dtype)
+    config = with_slots(config, files.model, networks.codec, device, dtype)
     encoder = None
     if networks.voices is not None:
-        waiting = config.slots + config.max_waiting
-        encoder = VoiceEncoder(networks.voices, place, capacity=config.voice_cache_bytes, max_waiting=waiting)
-    runner = Runner(networks, files.model, config, place, precision)
-    placement: dict[str, object] = {"device": str(place), "dtype": str(precision).removeprefix("torch.")}
-    return Parts(files, config, library, runner, encoder, placement)
+        capacity, waiting = config.voice_cache_bytes, config.slots + config.max_waiting
+        encoder = VoiceEncoder(networks.voices, device, capacity=capacity, max_waiting=waiting)
+    runner = Runner(networks, files.model, config, device, dtype)
+    return Parts(files, config, library, runner, encoder, place.description)

@@ -42,21 +42,20 @@ def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tens
     return total, normed
 
 
-def gated(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) · up, of equal shapes."""
-    gate, up = gate.contiguous(), up.contiguous()
-    out = torch.empty_like(gate)
-    gate_product[triton.cdiv(out.numel(), _ELEMENTS),](gate, up, out, out.numel(), BLOCK=_ELEMENTS)
+def gated(both: Tensor) -> Tensor:
+    """silu(gate) · up of gate and up side by side, (…, 2W): (…, W)."""
+    both = both.contiguous()
+    width = both.shape[-1] // 2
+    out = both.new_empty(*both.shape[:-1], width)
+    gate_product[triton.cdiv(out.numel(), _ELEMENTS),](both, out, width, out.numel(), BLOCK=_ELEMENTS)
     return out
 
 
-def snake_beta(x: Tensor, alpha: Tensor, scale: Tensor) -> Tensor:
-    """x + scale · sin²(alpha · x) of x (B, C, T); alpha and scale (C, 1)."""
+def snake_beta(x: Tensor, alpha: Tensor, root: Tensor) -> Tensor:
+    """x + (root · sin(alpha · x))² of x (B, T, C); alpha and root (C,)."""
     x = x.contiguous()
     out = torch.empty_like(x)
-    _, channels, length = x.shape
-    grid = (triton.cdiv(out.numel(), _ELEMENTS),)
-    snake[grid](x, alpha, scale, out, channels, length, out.numel(), BLOCK=_ELEMENTS)
+    snake[triton.cdiv(out.numel(), _ELEMENTS),](x, alpha, root, out, x.shape[-1], out.numel(), BLOCK=_ELEMENTS)
     return out
 
 
