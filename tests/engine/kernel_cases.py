@@ -17,7 +17,7 @@ from tts_engine.kv_cache import KeyValueCache
 from tts_engine.model_config import TransformerConfig
 from tts_engine.networks.layers import Attention, add_norm, rms_norm, rotary_table
 from tts_engine.networks.linear import Linear
-from tts_engine.sampling import uniforms
+from tts_engine.sampling import pick, uniforms
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,24 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     }
 
 
+def choice(number: int) -> dict[str, float]:
+    """Rows of every kind: greedy, hot and cold, top-k with ties at its end, top-p, ids without mass, small numbers."""
+    choose = random.Random(number)
+    rows, vocab = 12, choose.choice((3, 64, 200, 1_088))
+    scores = draw(rows, vocab) * choose.choice((0.3, 2.0, 8.0))
+    if number % 2:
+        scores = (2 * scores).round() / 2  # many equal, and both zeros
+    scores[:, 1:][torch.rand(rows, vocab - 1) < 0.2] = float("-inf")
+    rules = (
+        torch.tensor([choose.choice((0.0, 0.3, 0.9, 1.5)) for _ in range(rows)]),
+        torch.tensor([choose.choice((0, 1, 5, 50, vocab, vocab + 9)) for _ in range(rows)]),
+        torch.tensor([choose.choice((0.0, 0.1, 0.8, 0.95, 1.0)) for _ in range(rows)]),
+    )
+    numbers = torch.rand(rows, 4)[:, 2]
+    theirs = pick(scores, rules, numbers)
+    return {"codes chosen": float((launches.pick(scores, *rules, numbers) != theirs).sum())}
+
+
 def worst_of(dtype: torch.dtype, examples: int) -> dict[str, float]:
     """The largest difference of each kind over so many cases."""
     torch.manual_seed(0)
@@ -123,3 +141,5 @@ def _cases(dtype: torch.dtype, examples: int) -> Iterator[dict[str, float]]:
     for number in range(examples):
         yield attention(dtype, number)
         yield element_wise(dtype, number)
+        if dtype == torch.float32:
+            yield choice(number)

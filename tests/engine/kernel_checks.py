@@ -24,7 +24,7 @@ from tts_engine.runner import Runner
 from tts_engine.sampling_values import Sampling
 
 CPU = torch.device("cpu")
-EXAMPLES = 8
+EXAMPLES = 6
 CONFIG = EngineConfig(slots=2, max_text_tokens=20, segment_tokens=20, max_instruct_tokens=8, max_frames=20)
 SAMPLING = Sampling(0.9, 50, 1.0, 1.05, 0.9, 50, 1.0, seed=0)
 

@@ -194,6 +194,7 @@ def test_kernels_are_what_they_stand_for(dtype: torch.dtype, figure: Figure) -> 
         worst = worst_of(dtype, examples=60)
     figure(f"kernels == operations on the card, {dtype}", f"{max(worst.values()):.1e}")
     assert worst["uniforms"] == 0
+    assert worst.pop("codes chosen", 0.0) <= 1, "a sum in another order may move a choice that was a near tie"
     assert worst["stored values"] == 0
     # A sine or a root may differ in its last bit, and then a rounding to bfloat16 by one step.
     assert max(worst.values()) <= (1e-5 if dtype == torch.float32 else 2**-6)

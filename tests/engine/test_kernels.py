@@ -8,23 +8,19 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+import triton
 from torch import Tensor
 
 from tests.conftest import REPOSITORY, Demo, Figure
+from tests.engine.launch_notes import KERNELS, Launch, note_launches
 from tts_engine import kernels
-
-triton = pytest.importorskip("triton", reason="the kernels' language is not installed")
 
 PATHS = (REPOSITORY / "model_repository" / "qwen3_tts" / "1", REPOSITORY / "scripts", REPOSITORY)
 EXACT = ("stored keys", "stored values", "norm", "sum", "norm of sum", "gate")
-KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.int64: "i64"}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +54,9 @@ def test_in_bfloat16_a_kernel_rounds_where_the_operations_round(differences: dic
     assert found["attention"] < 2**-7, "sums in another order, then rounded once"
 
 
-def test_random_numbers_are_the_same_to_the_bit(differences: dict[str, dict[str, float]]) -> None:
+def test_random_numbers_and_choices_are_the_same(differences: dict[str, dict[str, float]]) -> None:
     assert differences["float32"]["uniforms"] == 0
+    assert differences["float32"]["codes chosen"] == 0
 
 
 def test_steps_made_with_kernels_say_what_steps_without_say(
@@ -72,51 +69,11 @@ def test_steps_made_with_kernels_say_what_steps_without_say(
     assert found["hidden states"] < 1e-4
 
 
-@dataclass
-class Launch:
-    """A kernel that notes what it is given instead of running."""
-
-    kernel: Any
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        return lambda *args, **options: self.calls.append((args, options))
-
-    def sources(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """For each call what triton would compile for it, and the options."""
-        for args, given in self.calls:
-            constants = {name: value for name, value in given.items() if name in self.kernel.arg_names}
-            names = self.kernel.arg_names
-            signature = {name: _kind(value) for name, value in zip(names, args, strict=False)}
-            aligned = {
-                (place,): [["tt.divisibility", 16]]
-                for place, value in enumerate(args)
-                if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0)
-            }
-            signature |= dict.fromkeys(constants, "constexpr")
-            source = triton.compiler.ASTSource(self.kernel, signature, constants, aligned)
-            yield source, {name: value for name, value in given.items() if name not in constants}
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return "*" + KINDS[value.dtype]
-    return "fp32" if isinstance(value, float) else "i32"
-
-
-KERNELS = (
-    *("norm_rows", "gate_product", "snake", "uniform_rows"),
-    *("place_heads", "attend_cached", "join_splits"),
-)
-
-
 def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
     """What launches.py launches in a step of the released dimensions, for few rows and for many."""
     from tts_engine.kernels import launches
 
-    noted = {name: Launch(getattr(launches, name)) for name in KERNELS}
-    for name, launch in noted.items():
-        monkeypatch.setattr(launches, name, launch)
+    noted = note_launches(monkeypatch)
 
     def some(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
@@ -129,6 +86,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
     sound, channel = some(8, 1_920, 96, dtype=torch.float32), some(96, dtype=torch.float32)
     launches.snake_beta(sound, channel, channel)
     launches.uniforms(positions, positions, 16)
+    rule, numbers = some(8, dtype=torch.float32), some(8, 16, dtype=torch.float32)[:, 3]
+    for vocab in (2_048, 3_072):
+        scores = some(8, vocab, dtype=torch.float32)
+        launches.pick(scores, rule, positions[:8], rule, numbers)
     for rows, tokens, length, where in ((1, 1, 3_904, positions[:1]), (64, 1, 3_904, positions), (64, 2, 16, 0)):
         heads, shared = some(rows, tokens, 16, 128), some(rows, tokens, 8, 128)
         turn = some(rows if tokens == 1 else 1, tokens, 128)

@@ -8,25 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from commands.demo_codec_config import codec_config
-from commands.demo_codec_layout import codec_tensors
-from commands.demo_config import checkpoint_config
-from commands.demo_layout import TensorSpec, main_tensors
-from commands.demo_tokenizer import demo_tokenizer
 from tests.conftest import Demo, Figure
+from tests.engine.released import Released
 from tts_engine import EngineConfig, LoadError
 from tts_engine.checkpoint import Checkpoint, load_networks
-from tts_engine.codec_config import CodecConfig
 from tts_engine.memory import GIB, MIB, Budget, SlotMemory, fit_slots, in_words, set_apart, slot_memory
-from tts_engine.model_config import ModelConfig
-from tts_engine.networks.code_predictor import CodePredictor
-from tts_engine.networks.codec_decoder import CodecDecoder
-from tts_engine.networks.talker import Talker
 from tts_engine.sizing import with_slots
 from tts_engine.slot_state import SlotState
-from tts_engine.weights import Weights
 
-CPU, META = torch.device("cpu"), torch.device("meta")
+CPU = torch.device("cpu")
 # What a driver and a process take of a card before anything is loaded.
 CONTEXT = GIB // 2
 SHIPPED = EngineConfig()
@@ -52,40 +42,28 @@ def sizes_of(value: Any) -> int:
     return sum(storages.values())
 
 
-def empty_weights(specs: list[TensorSpec]) -> Weights:
-    """Tensors of those shapes that take no memory."""
-    return Weights({spec.name: lambda shape=spec.shape: torch.empty(shape, device=META) for spec in specs}, META)
-
-
-class Released:
-    """A checkpoint in the released dimensions, without its numbers."""
+class Card(Released):
+    """A released checkpoint beside a card's memory."""
 
     def __init__(self, size: str, model_type: str) -> None:
-        values = checkpoint_config(model_type, size, True, demo_tokenizer(True).named_ids, None)
-        # The released vocabulary; a demo's tokenizer knows fewer words.
-        values["talker_config"]["text_vocab_size"] = 151_936
-        self.model = ModelConfig.read(values)
-        weights = empty_weights(main_tensors(values)).cast(torch.bfloat16)
-        talker = Talker.load(weights, self.model)
-        predictor = CodePredictor.load(weights, self.model, talker.codec_embedding)
-        codec = codec_config(True)
-        self.codec = CodecDecoder.load(empty_weights(codec_tensors(codec, 1.0)), CodecConfig.read(codec))
-        self.weights = sum(map(sizes_of, (talker, predictor, self.codec))) + (GIB // 4 if model_type == "base" else 0)
+        super().__init__(size, model_type)
+        self.weights = sizes_of(self.networks) + (GIB // 4 if model_type == "base" else 0)
 
     def slot(self, config: EngineConfig = SHIPPED) -> SlotMemory:
-        return slot_memory(self.model, config, codec=self.codec.slot_bytes(frames_per_call=1), width=2)
+        codec = self.networks.codec.slot_bytes(frames_per_call=1)
+        return slot_memory(self.model, config, codec=codec, width=2)
 
     def budget(self, card: int, config: EngineConfig = SHIPPED) -> Budget:
         return Budget(card * GIB - CONTEXT - self.weights, set_apart(self.model, config, width=2))
 
 
 @pytest.fixture(scope="module", params=["0b6-base", "1b7-base", "0b6-custom_voice", "1b7-custom_voice"])
-def released(request: pytest.FixtureRequest) -> Released:
-    return Released(*request.param.split("-"))
+def released(request: pytest.FixtureRequest) -> Card:
+    return Card(*request.param.split("-"))
 
 
 @pytest.mark.parametrize(("card", "least"), [(24, 25), (48, 80), (80, 150), (141, 256)])
-def test_a_card_holds_as_many_slots_as_it_should(released: Released, card: int, least: int, figure: Figure) -> None:
+def test_a_card_holds_as_many_slots_as_it_should(released: Card, card: int, least: int, figure: Figure) -> None:
     slots = fit_slots(SHIPPED, released.slot(), released.budget(card))
     figure(f"slots of {released.model.size} {released.model.type} on {card} GiB", slots)
     assert least <= slots <= SHIPPED.max_slots
@@ -93,7 +71,7 @@ def test_a_card_holds_as_many_slots_as_it_should(released: Released, card: int, 
     assert taken <= card * GIB
 
 
-def test_a_position_of_the_talker_takes_what_it_is_known_to_take(released: Released) -> None:
+def test_a_position_of_the_talker_takes_what_it_is_known_to_take(released: Card) -> None:
     slot, config = released.slot(), replace(SHIPPED, max_frames=SHIPPED.max_frames + 64)
     assert released.slot(config).keys - slot.keys == 64 * 112 * 1_024
     assert slot.frame_keys == 320 * 1_024

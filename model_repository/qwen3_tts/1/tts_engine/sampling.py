@@ -99,6 +99,9 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     uniforms are in [0, 1).
     """
     temperature, top_k, top_p = rules
+    fused = kernels.chosen()
+    if fused is not None:
+        return fused.pick(scores, temperature, top_k, top_p, uniforms)
     greedy = temperature == 0
     # A temperature near 0 would make scores infinite; at 1e-6 a choice is long as good as greedy.
     scale = torch.where(greedy, 1.0, temperature).clamp(min=1e-6).to(scores.dtype)

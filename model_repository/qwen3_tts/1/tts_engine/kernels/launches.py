@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .activations import gate_product, snake
 from .attention import attend_cached, join_splits, place_heads
+from .choosing import choose_codes
 from .norms import norm_rows
 from .philox import uniform_rows
 
@@ -65,6 +66,26 @@ def uniforms(seeds: Tensor, frames: Tensor, columns: int) -> Tensor:
     grid = (triton.cdiv(rows * groups, 128),)
     uniform_rows[grid](seeds, frames, out, rows * groups, GROUPS=groups, BLOCK=128)
     return out
+
+
+def pick(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniforms: Tensor) -> Tensor:
+    """`sampling.pick` of float32 scores (B, V): int64 (B,)."""
+    rows, vocab = scores.shape
+    codes = torch.empty(rows, dtype=torch.int64, device=scores.device)
+    bits = (vocab - 1).bit_length()
+    choose_codes[(rows,)](
+        scores.contiguous(),
+        temperature,
+        top_k,
+        top_p,
+        uniforms,
+        codes,
+        vocab,
+        uniforms.stride(0),
+        BITS=bits,
+        num_warps=8,
+    )
+    return codes
 
 
 def attention(

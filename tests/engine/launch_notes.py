@@ -1,0 +1,58 @@
+"""Kernels that are not run but noted: what launches.py gives them, and what triton would compile for it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+import triton
+from torch import Tensor
+
+from tts_engine.kernels import launches
+
+KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.int64: "i64"}
+KERNELS = (
+    *("norm_rows", "gate_product", "snake", "uniform_rows", "choose_codes"),
+    *("place_heads", "attend_cached", "join_splits"),
+)
+
+
+@dataclass
+class Launch:
+    """A kernel that notes what it is given instead of running."""
+
+    kernel: Any
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return lambda *args, **options: self.calls.append((args, options))
+
+    def sources(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """For each call what triton would compile for it, and the options."""
+        for args, given in self.calls:
+            constants = {name: value for name, value in given.items() if name in self.kernel.arg_names}
+            names = self.kernel.arg_names
+            signature = {name: _kind(value) for name, value in zip(names, args, strict=False)}
+            aligned = {
+                (place,): [["tt.divisibility", 16]]
+                for place, value in enumerate(args)
+                if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0)
+            }
+            signature |= dict.fromkeys(constants, "constexpr")
+            source = triton.compiler.ASTSource(self.kernel, signature, constants, aligned)
+            yield source, {name: value for name, value in given.items() if name not in constants}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "*" + KINDS[value.dtype]
+    return "fp32" if isinstance(value, float) else "i32"
+
+
+def note_launches(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
+    """Put a noting one in every kernel's place until the test ends."""
+    noted = {name: Launch(getattr(launches, name)) for name in KERNELS}
+    for name, launch in noted.items():
+        monkeypatch.setattr(launches, name, launch)
+    return noted
