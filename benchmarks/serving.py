@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--websocket", help="URL of a running frontend to load, instead of starting one")
     parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="two rates, 20 s each")
     parser.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="seconds: only that it runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out", help="folder of the results")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "benchmarks", help="folder of the results")
     options = parser.parse_args(arguments)
     rates, seconds = SIZES[options.size or "full"]
     options.rates, options.seconds = options.rates or rates, options.seconds or seconds

@@ -55,6 +55,7 @@ NOTES = (
 TEXT_CHARACTERS = 600
 """Longer to speak than anybody listens before the next cancel."""
 LISTEN_S = (5.0, 20.0)
+SIZES = {"smoke": ("4", 3.0), "quick": ("200", 20.0), "full": ("50,100,200,300", 30.0)}
 PATIENCE_S = 2.0
 
 
@@ -70,13 +71,18 @@ class _Heard:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams", description="Many real-time listeners.")
-    parser.add_argument("--streams", default="50,100,200", help="how many at once, comma-separated")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long each is measured (default: %(default)s)")
+    parser.add_argument("--streams", help="how many at once, comma-separated")
+    parser.add_argument("--seconds", type=float, help="how long each is measured")
     parser.add_argument("--pace", default="real", help="of the engine: real or how many times as fast")
     parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the protocol (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out", help="folder of the results")
-    return parser.parse_args(arguments)
+    parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="200 listeners for 20 s")
+    parser.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="seconds: only that it runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "benchmarks", help="folder of the results")
+    options = parser.parse_args(arguments)
+    streams, seconds = SIZES[options.size or "full"]
+    options.streams, options.seconds = options.streams or streams, options.seconds or seconds
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandFailed as failure:
         print(f"streams: {failure}", file=sys.stderr)
         return 1
-    settings = {key: value for key, value in vars(options).items() if key != "out"}
+    settings = {key: value for key, value in vars(options).items() if key != "out" and value is not None}
     print(*write(Results("streams", settings, COLUMNS, rows, NOTES), options.out, _chart()), sep="\n")
     return 0
 

@@ -35,7 +35,8 @@ def test_a_smoke_run_measures_every_door(tmp_path: Path) -> None:
     for door in serving.DOORS[:3]:
         row = doors[door]
         assert (row["refused"], row["errors"]) == (0, 0), row["error_reasons"]
-        assert 0 < row["first_p50_ms"] <= row["first_p95_ms"] <= row["first_p99_ms"] <= row["whole_p95_ms"]
+        assert 0 < row["first_p50_ms"] <= row["first_p95_ms"] <= row["first_p99_ms"]
+        assert all(row[f"first_p{each}_ms"] <= row[f"whole_p{each}_ms"] for each in (50, 95))
         assert row["audible_p50_ms"] == row["first_p50_ms"], "the tone is heard from its first sample on"
         assert row["audio_s_per_s"] > 0
     assert doors["tax: triton − engine"]["first_p50_ms"] == pytest.approx(
@@ -49,7 +50,7 @@ def test_listeners_at_once_are_measured_and_their_cancels_reach_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "LISTEN_S", (0.5, 1.0))
-    assert streams.main(["--streams", "4", "--seconds", "2.5", "--out", str(tmp_path)]) == 0
+    assert streams.main(["--smoke", "--out", str(tmp_path)]) == 0
     [row] = json.loads((tmp_path / "streams.json").read_text())["rows"]
     assert row["streams"] == 4
     assert row["errors"] == 0, row["error_reasons"]
