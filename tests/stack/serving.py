@@ -142,13 +142,15 @@ class Serve:
         assert match is not None, server
         return list(Path("/dev/shm").glob(f"{match[1]}*"))
 
-    def metric(self, name: str) -> float:
-        """One of the model's own metrics, read from Triton's metrics port."""
+    def metric(self, name: str, **labels: str) -> float:
+        """One of the model's own metrics, read from Triton's metrics port: the sum of those with these labels."""
         url = f"http://127.0.0.1:{self.ports.triton_metrics}/metrics"
         with urllib.request.urlopen(url, timeout=5) as answer:
-            match = re.search(rf"^{name}{{[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
-        assert match is not None, f"no metric {name}"
-        return float(match[1])
+            shown = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", answer.read().decode(), re.MULTILINE)
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        values = [float(value) for own, value in shown if wanted <= set(own.split(","))]
+        assert values, f"no metric {name}{labels or ''}"
+        return sum(values)
 
     def readiness(self) -> int:
         """The status of GET /readyz."""
