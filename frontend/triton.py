@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from frontend import errors
 from frontend.live_requests import growing, only
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
+from frontend.tracing import calling
 
 log = logging.getLogger(__name__)
 
@@ -117,26 +118,27 @@ class TritonSpeech:
         inputs = {name: value for name, value in asdict(request).items() if value is not None}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
-        responses = self._open(requests, None)
         begun = complete = False
-        try:
-            while (result := await self._next(responses, instance)) is not None:
-                accepted.set()
-                chunk = _chunk(result)
-                if chunk.info is not None and "error" in chunk.info:
-                    raise _model_error(chunk.info["error"], begun)
-                if _is_notice(chunk):
-                    continue
-                begun = True
-                complete = complete or (chunk.info is not None and "reason" in chunk.info)
-                yield chunk
-                if complete:
-                    ended.set()  # text that is still to come would keep the stream open
-        finally:
-            ended.set()
-            responses.cancel()
-        if not complete:
-            raise errors.InferenceFailed("the model ended the utterance without saying how")
+        with calling(self._url) as trace:
+            responses = self._open(requests, None, trace)
+            try:
+                while (result := await self._next(responses, instance)) is not None:
+                    accepted.set()
+                    chunk = _chunk(result)
+                    if chunk.info is not None and "error" in chunk.info:
+                        raise _model_error(chunk.info["error"], begun)
+                    if _is_notice(chunk):
+                        continue
+                    begun = True
+                    complete = complete or (chunk.info is not None and "reason" in chunk.info)
+                    yield chunk
+                    if complete:
+                        ended.set()  # text that is still to come would keep the stream open
+            finally:
+                ended.set()
+                responses.cancel()
+            if not complete:
+                raise errors.InferenceFailed("the model ended the utterance without saying how")
 
     async def describe(self) -> Description:
         """The model's description of itself, asked of the model.
@@ -180,13 +182,15 @@ class TritonSpeech:
             return ModelStatus(ModelState.FAILED, failures[0].strip())
         return ModelStatus(ModelState.ABSENT)
 
-    def _open(self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None) -> _Responses:
+    def _open(
+        self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None, metadata: dict[str, str] | None = None
+    ) -> _Responses:
         async def packed() -> AsyncIterator[dict[str, Any]]:
             # Its end half-closes the stream, after which the server ends it when all is sent.
             async for inputs in requests:
                 yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        return self._client.stream_infer(packed(), stream_timeout=timeout_s)
+        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=metadata)
 
     async def _next(self, responses: _Responses, instance: str) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""

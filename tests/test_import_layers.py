@@ -162,6 +162,10 @@ def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
     assert inside == {FRONTEND / "triton.py"}
 
 
+def test_two_files_know_open_telemetry() -> None:
+    assert importers_of("opentelemetry") == {FRONTEND / "tracing.py", FRONTEND / "trace_export.py"}
+
+
 def test_few_files_of_the_frontend_know_the_web_framework() -> None:
     assert importers_of("quart") <= {FRONTEND / name for name in QUART_FILES}
     assert FRONTEND / "app.py" in importers_of("quart")
