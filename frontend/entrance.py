@@ -71,6 +71,10 @@ def add_doors(app: Quart, doors: Doors, proxies: int, refused: Callable[[str, st
         response.headers.update(_cross_origin(request.headers.get("Origin"), doors))
         return response
 
+    _add_tokens(app, doors)
+
+
+def _add_tokens(app: Quart, doors: Doors) -> None:
     @app.post("/v1/tokens")
     async def tokens() -> Response:
         try:

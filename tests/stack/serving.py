@@ -31,10 +31,11 @@ class Ports:
     triton_http: int
     triton_grpc: int
     triton_metrics: int
+    frontend_metrics: int
 
     @classmethod
     def free(cls) -> "Ports":
-        return cls(*free_ports(4))
+        return cls(*free_ports(5))
 
     def options(self) -> list[str]:
         """The ports as options of scripts/serve."""
@@ -54,7 +55,7 @@ class Serve:
         self.url = f"ws://127.0.0.1:{self.ports.frontend}/api/v1/speak"
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "commands.serve", *self.ports.options(), *map(str, options)],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "FRONTEND_METRICS_PORT": str(self.ports.frontend_metrics), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
