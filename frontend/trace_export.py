@@ -3,9 +3,14 @@
 The only importer of OpenTelemetry's SDK, and only where traces are wanted. It knows no span.
 """
 
+import logging
 import os
+import threading
 from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 3.0
 SERVICE = "qwen3-tts-frontend"
 WANTED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 NAMED_BY = "OTEL_SERVICE_NAME"
@@ -29,4 +34,13 @@ def start_export() -> Callable[[], None] | None:
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    return provider.shutdown
+    return lambda: _end(provider.shutdown)
+
+
+def _end(shutdown: Callable[[], None]) -> None:
+    """Sends what is left, within a limit that the SDK has not: a dead collector must not hold up our own end."""
+    ending = threading.Thread(target=shutdown, name="last spans", daemon=True)
+    ending.start()
+    ending.join(PATIENCE_S)
+    if ending.is_alive():
+        log.warning("the last spans were not taken within %g s", PATIENCE_S)
