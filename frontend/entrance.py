@@ -118,7 +118,7 @@ def _knock(arrival: BaseRequestWebsocket, protocols: tuple[str, ...], proxies: i
 def _preflight(arrival: BaseRequestWebsocket, doors: Doors) -> Response:
     allowed = _cross_origin(arrival.headers.get("Origin"), doors)
     if allowed:
-        methods, headers = "GET, POST, DELETE", "Authorization, Content-Type"
+        methods, headers = "GET, POST, DELETE", "Authorization, Content-Type, Traceparent, Tracestate"
         allowed |= {"Access-Control-Allow-Methods": methods, "Access-Control-Allow-Headers": headers}
         allowed |= {"Access-Control-Max-Age": "600"}
     return Response(b"", 204, allowed)

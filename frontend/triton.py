@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -114,31 +115,38 @@ class TritonSpeech:
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        with calling(self._url) as trace:
+            async with aclosing(self._chunks(request, more, trace)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chunks(
+        self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str]
+    ) -> AsyncGenerator[Chunk, None]:
         instance = self._instance or (await self.describe()).instance
         inputs = {name: value for name, value in asdict(request).items() if value is not None}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
+        responses = self._open(requests, None, trace)
         begun = complete = False
-        with calling(self._url) as trace:
-            responses = self._open(requests, None, trace)
-            try:
-                while (result := await self._next(responses, instance)) is not None:
-                    accepted.set()
-                    chunk = _chunk(result)
-                    if chunk.info is not None and "error" in chunk.info:
-                        raise _model_error(chunk.info["error"], begun)
-                    if _is_notice(chunk):
-                        continue
-                    begun = True
-                    complete = complete or (chunk.info is not None and "reason" in chunk.info)
-                    yield chunk
-                    if complete:
-                        ended.set()  # text that is still to come would keep the stream open
-            finally:
-                ended.set()
-                responses.cancel()
-            if not complete:
-                raise errors.InferenceFailed("the model ended the utterance without saying how")
+        try:
+            while (result := await self._next(responses, instance)) is not None:
+                accepted.set()
+                chunk = _chunk(result)
+                if chunk.info is not None and "error" in chunk.info:
+                    raise _model_error(chunk.info["error"], begun)
+                if _is_notice(chunk):
+                    continue
+                begun = True
+                complete = complete or (chunk.info is not None and "reason" in chunk.info)
+                yield chunk
+                if complete:
+                    ended.set()  # text that is still to come would keep the stream open
+        finally:
+            ended.set()
+            responses.cancel()
+        if not complete:
+            raise errors.InferenceFailed("the model ended the utterance without saying how")
 
     async def describe(self) -> Description:
         """The model's description of itself, asked of the model.
