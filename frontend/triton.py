@@ -272,9 +272,12 @@ def _is_notice(chunk: Chunk) -> bool:
     return "accepted" in info or "refused" in info
 
 
-def _model_error(error: dict[str, str], begun: bool) -> errors.SpeechError:
+def _model_error(error: dict[str, Any], begun: bool) -> errors.SpeechError:
     # Speech that has begun cannot be refused any more: it broke off.
     kind = errors.InferenceFailed if begun else ERRORS.get(error["code"], errors.InferenceFailed)
+    if kind is errors.Overloaded:
+        retry_s = error.get("retry_after_s")
+        return errors.Overloaded(error["message"], None if retry_s is None else round(1000 * retry_s))
     return kind(error["message"])
 
 

@@ -93,7 +93,7 @@ class TritonPythonModel:
                 else:
                     self._serve(request, sender)
             except TtsError as error:
-                _fail(sender, _code(error), str(error))
+                _refuse(sender, error)
 
     def _serve(self, request, sender):
         """Start an utterance, or continue one. Raises TtsError."""
@@ -163,7 +163,7 @@ class _Stream:
 
     def _finish(self, pcm, outcome):
         if outcome.error is not None:
-            _fail(self._sender, _code(outcome.error), str(outcome.error))
+            _refuse(self._sender, outcome.error)
         elif outcome.reason == "cancelled":
             _fail(self._sender, "CANCELLED", "the utterance was cancelled")
         else:
@@ -239,9 +239,15 @@ def _code(error):
     return next(name for kind, name in _STATUS.items() if isinstance(error, kind))
 
 
-def _fail(sender, code, message):
+def _refuse(sender, error):
+    """End a request with an error of the engine's, and say when to try again where that is known."""
+    retry = error.retry_after_s if isinstance(error, Overloaded) else None
+    _fail(sender, _code(error), str(error), **({} if retry is None else {"retry_after_s": retry}))
+
+
+def _fail(sender, code, message, **more):
     """End a request with an error, and say in `info` before what it is: on a stream Triton loses an error's code."""
-    sender.send(_notice({"error": {"code": code, "message": message}}))
+    sender.send(_notice({"error": {"code": code, "message": message, **more}}))
     error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
     final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
     sender.send(pb_utils.InferenceResponse(error=error), flags=final)
