@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from commands.fetch_errors import FetchFailed
 from commands.fetch_weights import parse
 from commands.hub_ids import DEFAULT_HUB_ID, RELEASED, is_hub_id
 from commands.ports import free_ports
 from tests.commands.local_hub import COMMIT, Hub, serving
-from tests.conftest import Demo
+from tests.conftest import REPOSITORY, Demo
 
 COMMAND = [sys.executable, "-P", "-m", "commands.fetch_weights"]
 CHOOSE = """
@@ -130,6 +131,13 @@ def test_the_help_explains_every_exit_status_and_names_what_is_released() -> Non
     told = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
     assert all(f"{status} " in told.partition("exit status:")[2] for status in (*range(8), 130, 143))
     assert set(RELEASED) <= set(re.findall(r"[\w./-]+\w", told))
+
+
+def test_the_document_lists_the_exit_statuses_of_every_failure() -> None:
+    text = (REPOSITORY / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    listed = {int(row[1]) for row in re.finditer(r"^\| (\d+)[, \d]* \|", text, re.MULTILINE)}
+    kinds = [FetchFailed, *FetchFailed.__subclasses__()]
+    assert listed == {0, 2, 130, *(kind.exit_status for kind in kinds)}
 
 
 @pytest.mark.parametrize("name", [*RELEASED, "a/b"])
