@@ -45,7 +45,7 @@ _NUMBERS = (
     "text_complete",
 )
 _ARRAYS = ("reference_audio",)
-INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "describe")
+INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "cancel", "describe")
 OUTPUTS = ("audio", "info")
 
 # Names of pb_utils.TritonError's codes: Triton fills pb_utils in only after it has imported this file.
@@ -88,8 +88,11 @@ class TritonPythonModel:
         for request in requests:
             sender = request.get_response_sender()
             try:
-                if _is_description(request):
+                if _is_set(request, "describe"):
                     sender.send(_notice(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                elif _is_set(request, "cancel"):
+                    self._delivery.leave(_name(request))
+                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                 else:
                     self._serve(request, sender)
             except TtsError as error:
@@ -104,7 +107,7 @@ class TritonPythonModel:
                 return
             kind = _LiveStream if speak.is_live else _Stream
             stream = kind(sender, lambda outcome: self._ended(outcome, speak, trace))
-            self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink))
+            self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink), name=speak.utterance)
         except TtsError as error:
             self._metrics.refused(error)
             log.info(refused_line(error, trace))
@@ -196,9 +199,17 @@ def _voices(model_folder):
     return Path(named) if named else (beside if beside.is_dir() else None)
 
 
-def _is_description(request):
-    tensor = pb_utils.get_input_tensor_by_name(request, "describe")
+def _is_set(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
     return tensor is not None and bool(tensor.as_numpy().reshape(-1)[0])
+
+
+def _name(request):
+    """The utterance a request is about. Raises InvalidRequest when it names none."""
+    tensor = pb_utils.get_input_tensor_by_name(request, "utterance")
+    if tensor is None:
+        raise InvalidRequest("cancel needs utterance, the name of what is to be cancelled")
+    return _text("utterance", tensor.as_numpy().reshape(-1)[0])
 
 
 def _speak(request):

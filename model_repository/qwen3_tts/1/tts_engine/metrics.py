@@ -55,9 +55,7 @@ UNDERRUNS = Declared(
     "tts_underruns_total", "counter", "Frames made after a listener who plays at once had run out of sound"
 )
 STEPS = Declared("tts_steps_total", "counter", "Steps, each of which makes a frame for every utterance in a slot")
-STEP_SECONDS = Declared(
-    "tts_step_seconds_total", "counter", "Time spent in steps and in reading prompts for them"
-)
+STEP_SECONDS = Declared("tts_step_seconds_total", "counter", "Time spent in steps and in reading prompts for them")
 FIRST_AUDIO = Declared(
     "tts_time_to_first_audio_seconds",
     "histogram",
