@@ -27,6 +27,7 @@ NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "h
 ENGINE_LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
+    "counts": set(),
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
@@ -55,13 +56,14 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),
     },
-    "counts": set(),
     "pace": {"config"},
     "scheduler": {"request"},
     "turns": {"pace", "request", "scheduler"},
     "admission": {"config", "counts", "errors", "pace", "request"},
     "chunking": {"config"},
     "delivery": {"chunking", "request"},
+    "metrics": {"config", "counts", "errors", "request"},
+    "utterance_log": {"errors", "metrics", "request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "memory": {"config", "errors", "model_config"},
     "sizing": {"config", "memory", "model_config", "networks"},
@@ -93,7 +95,17 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
         *("live_utterances", "loading", "pace", "preparation", "request", "runner", "voice_encoder", "voices"),
     },
-    "__init__": {"acceleration", "config", "counts", "delivery", "engine", "errors", "request"},
+    "__init__": {
+        "acceleration",
+        "config",
+        "counts",
+        "delivery",
+        "engine",
+        "errors",
+        "metrics",
+        "request",
+        "utterance_log",
+    },
 }
 
 
@@ -185,6 +197,10 @@ def test_commands_use_public_names_of_the_engine() -> None:
 def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
     inside = {path for path in importers_of(package) if not path.is_relative_to(COMMANDS)}
     assert inside == {FRONTEND / "triton.py"}
+
+
+def test_two_files_know_open_telemetry() -> None:
+    assert importers_of("opentelemetry") == {FRONTEND / "tracing.py", FRONTEND / "trace_export.py"}
 
 
 def test_few_files_of_the_frontend_know_the_web_framework() -> None:

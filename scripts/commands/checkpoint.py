@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands import CommandFailed
-from commands.hub import HubUnreachable, download, is_hub_id
+from commands.fetch import fetch
+from commands.fetch_errors import HubUnreachable
+from commands.fetch_listing import Source
+from commands.fetch_progress import Progress
+from commands.hub_ids import DEFAULT_HUB_ID, is_hub_id
 
-DEFAULT_HUB_ID = "Qwen/Qwen3-TTS-12Hz-0.6B-Base"
 DEMO = "demo"
 REQUIRED = ("config.json", "vocab.json", "merges.txt", "speech_tokenizer/config.json")
 WEIGHTS = ("model.safetensors", "speech_tokenizer/model.safetensors")
@@ -27,12 +30,19 @@ class Checkpoint:
     is_untrained_demo: bool
 
 
+def fetch_into(models: Path, hub_id: str) -> Path:
+    """The directory in `models` with a checkpoint of the hub, fetched unless it is there. Raises FetchFailed."""
+    out = models / hub_id.partition("/")[2]
+    fetch(Source(hub_id), out, Progress(sys.stderr))
+    return out
+
+
 def choose_checkpoint(
     model: str | None,
     environment: Mapping[str, str],
     models: Path,
     workspace: Path,
-    fetch: Callable[[str, Path], Path] = download,
+    fetched: Callable[[Path, str], Path] = fetch_into,
 ) -> Checkpoint:
     """The checkpoint to serve: `model`, else $QWEN3_TTS_MODEL, else that in `models`, else the hub's, else a demo.
 
@@ -40,7 +50,7 @@ def choose_checkpoint(
     """
     name = model if model is not None else environment.get("QWEN3_TTS_MODEL") or None
     if name is not None:
-        return check_checkpoint(_named(name, models, workspace, fetch))
+        return check_checkpoint(_named(name, models, workspace, fetched))
     found = checkpoints_in(models)
     if len(found) > 1:
         listed = ", ".join(map(str, found))
@@ -48,7 +58,7 @@ def choose_checkpoint(
     if found:
         return check_checkpoint(found[0])
     try:
-        return check_checkpoint(fetch(DEFAULT_HUB_ID, models))
+        return check_checkpoint(fetched(models, DEFAULT_HUB_ID))
     except HubUnreachable as reason:
         _shout(f"{reason}\nServing {WORDS_FOR_DEMO}.\nFor speech, give a checkpoint directory with --model.")
         return check_checkpoint(make_demo(workspace))
@@ -88,13 +98,13 @@ def make_demo(workspace: Path) -> Path:
     return out
 
 
-def _named(name: str, models: Path, workspace: Path, fetch: Callable[[str, Path], Path]) -> Path:
+def _named(name: str, models: Path, workspace: Path, fetched: Callable[[Path, str], Path]) -> Path:
     if name == DEMO:
         return make_demo(workspace)
     if Path(name).is_dir() or not is_hub_id(name):
         return Path(name)
     try:
-        return fetch(name, models)
+        return fetched(models, name)
     except HubUnreachable as reason:
         raise CommandFailed(f"{name} is no directory here, and {reason}") from reason
 

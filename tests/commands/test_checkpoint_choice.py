@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from commands import CommandFailed
-from commands.checkpoint import DEFAULT_HUB_ID, check_checkpoint, choose_checkpoint
-from commands.hub import HubUnreachable
+from commands.checkpoint import check_checkpoint, choose_checkpoint
+from commands.fetch_errors import HubUnreachable
+from commands.hub_ids import DEFAULT_HUB_ID
 from tests.conftest import Demo
 
 
-def no_hub(hub_id: str, models: Path) -> Path:
+def no_hub(models: Path, hub_id: str) -> Path:
     raise HubUnreachable("the hub is away")
 
 
@@ -58,12 +59,12 @@ def test_several_checkpoints_are_listed_and_none_is_guessed(demo: Demo, models: 
 def test_without_any_checkpoint_the_default_is_fetched(demo: Demo, models: Path, workspace: Path) -> None:
     asked = []
 
-    def fetch(hub_id: str, folder: Path) -> Path:
-        asked.append((hub_id, folder))
+    def fetch(folder: Path, hub_id: str) -> Path:
+        asked.append((folder, hub_id))
         return demo()
 
     assert choose_checkpoint(None, {}, models, workspace, fetch).directory == demo()
-    assert asked == [(DEFAULT_HUB_ID, models)]
+    assert asked == [(models, DEFAULT_HUB_ID)]
 
 
 def test_without_a_hub_the_demo_is_made_and_shouted_about(

@@ -16,7 +16,9 @@ from .errors import (
     UnknownVoice,
     Unsupported,
 )
+from .metrics import EngineMetrics
 from .request import Outcome, Sink, Speak, SpokenSegment
+from .utterance_log import Trace, ended_line, refused_line
 
 __all__ = [
     "CODEBOOKS",
@@ -28,6 +30,7 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "EngineFailed",
+    "EngineMetrics",
     "InvalidRequest",
     "LoadError",
     "Outcome",
@@ -37,7 +40,10 @@ __all__ = [
     "Speak",
     "SpokenSegment",
     "Statistics",
+    "Trace",
     "TtsError",
     "UnknownVoice",
     "Unsupported",
+    "ended_line",
+    "refused_line",
 ]

@@ -83,6 +83,11 @@ class Engine:
         engine._placement = parts.placement
         return engine
 
+    @property
+    def slots(self) -> int:
+        """How many utterances can be in a slot at once, as asked for or as many as fit."""
+        return self._config.slots
+
     def start(self) -> None:
         """Start the engine thread; once."""
         assert self._admission.closed == _NOT_STARTED, "an engine starts once"

@@ -221,7 +221,6 @@ class Generation:
         seconds = now - max(step.began, self._landed_at)
         self._landed_at = now
         self.statistics.steps += 1
-        self.statistics.step_seconds = seconds
         self.statistics.step_seconds_total += seconds
         if step.prompts:
             self._pace.read(step.prompts, step.size, seconds)
@@ -270,9 +269,7 @@ class Generation:
         utterance.ended = True
         self._reader.forget(utterance)
         self._slots.free(utterance)
-        self.statistics.utterances += 1
-        self.statistics.cancelled += reason == "cancelled"
-        self.statistics.failed += reason == "failed"
+        self.statistics.ended[reason] += 1
         self._publish()
         self._ended(utterance, reason)
         utterance.sink.end(Outcome(reason, utterance.facts(reason, self._clock()), error))
