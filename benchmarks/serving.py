@@ -8,34 +8,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import serving_report as report
 from benchmarks.results import Results, Row, write
-from benchmarks.serving_doors import TritonDoor, WebSocketDoor
-from benchmarks.serving_engine import EnginePlan, run_engine
-from benchmarks.serving_load import Door, Request, drive, poisson
-from benchmarks.serving_processes import processor_seconds, since
-from benchmarks.serving_servers import ROOT, VOICES, Addresses, Served, servers
+from benchmarks.serving_engine import ROOT, VOICES, EnginePlan, contract_parameters, run_engine
+from benchmarks.serving_load import poisson
 from benchmarks.serving_texts import sentences
 from commands import CommandFailed
-from commands.checkpoint import DEMO, choose_checkpoint
 
 DOORS = ("engine", "triton", "websocket", "websocket-v1")
 SIZES = {"smoke": ((4.0,), 1.5), "quick": ((0.5, 1.0), 20.0), "full": ((1.0, 4.0, 10.0, 20.0), 30.0)}
-WARM_UP = Request(0.0, "Hello there.", 0)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description="Open-loop load on the server.")
-    parser.add_argument("--model", default=DEMO, help="a checkpoint directory or demo (default: %(default)s)")
+    parser.add_argument("--model", default="demo", help="a checkpoint directory or demo (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
     parser.add_argument("--rates", type=_rates, help="requests per second, comma-separated")
@@ -53,8 +48,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     rates, seconds = SIZES[options.size or "full"]
     options.rates, options.seconds = options.rates or rates, options.seconds or seconds
-    if (options.triton or options.websocket) and "engine" in options.doors:
-        options.doors = tuple(door for door in options.doors if door != "engine")
+    if options.triton or options.websocket:
+        running = {"triton": options.triton, "websocket": options.websocket, "websocket-v1": options.websocket}
+        options.doors = tuple(door for door in options.doors if running.get(door))
     return options
 
 
@@ -82,56 +78,42 @@ def measure(options: argparse.Namespace, workspace: Path) -> list[Row]:
     environment = {"BENCHMARK_PACE": pace(options.pace)}
     rows: list[Row] = []
     pointed = options.triton or options.websocket
-    checkpoint = Path() if pointed else choose_checkpoint(options.model, os.environ, ROOT, workspace).directory
+    checkpoint = Path() if pointed else _checkpoint(options.model, workspace)
     if "engine" in options.doors:
-        plan = EnginePlan(checkpoint, VOICES, options.instant, options.device, options.dtype, parameters, environment)
+        sizes = {**contract_parameters(), **parameters}
+        plan = EnginePlan(checkpoint, VOICES, options.instant, options.device, options.dtype, sizes, environment)
         for rate, hearings in zip(options.rates, run_engine(plan, runs), strict=True):
             rows.append(_told(report.row("engine", rate, hearings, {})))
-    if set(options.doors) != {"engine"}:
+    doors = tuple(door for door in options.doors if door != "engine")
+    if doors:
+        # What a server and its clients are made of need not be there for the engine's door alone.
+        from benchmarks.serving_runs import Load, load_servers
+        from benchmarks.serving_servers import Addresses, Served
+
         environment |= {"QWEN3_TTS_DEVICE": options.device, "QWEN3_TTS_DTYPE": options.dtype}
-        served = Served(checkpoint, options.instant, parameters, environment)
-        rows += asyncio.run(_load_servers(options, served, workspace, runs))
+        target: Addresses | Served = Served(checkpoint, options.instant, parameters, environment)
+        if pointed:
+            target = Addresses(options.triton or "", options.websocket or "")
+        rows += asyncio.run(load_servers(target, Load(doors, options.rates, runs), workspace, _told))
     return rows
+
+
+def _checkpoint(model: str, workspace: Path) -> Path:
+    """The directory of that name, or what scripts/serve would take for it. Raises CommandFailed."""
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    if model == "demo":
+        # In a process of its own, since what makes it imports torch and this one generates the load.
+        subprocess.run([sys.executable, "-m", "commands.demo_checkpoint", str(workspace / "demo")], check=True)
+        return workspace / "demo"
+    from commands.checkpoint import choose_checkpoint
+
+    return choose_checkpoint(model, os.environ, ROOT / "models", workspace).directory
 
 
 def pace(given: str) -> str:
     """The value of BENCHMARK_PACE for `none`, `real` or a factor. Raises ValueError."""
     return {"none": "0", "real": "1"}.get(given) or str(float(given))
-
-
-async def _load_servers(
-    options: argparse.Namespace, served: Served, workspace: Path, runs: Sequence[Sequence[Request]]
-) -> list[Row]:
-    rows = []
-    async with _addresses(options, served, workspace) as addresses:
-        for name in (door for door in options.doors if door != "engine"):
-            for rate, requests in zip(options.rates, runs, strict=True):
-                async with _door(name, addresses, rate) as door:
-                    await drive(door, [WARM_UP])
-                    before = processor_seconds()
-                    hearings = await drive(door, requests)
-                    rows.append(_told(report.row(name, rate, hearings, since(before))))
-    return rows
-
-
-@contextlib.asynccontextmanager
-async def _addresses(options: argparse.Namespace, served: Served, workspace: Path) -> AsyncGenerator[Addresses, None]:
-    if options.triton or options.websocket:
-        yield Addresses(options.triton or "", options.websocket or "")
-        return
-    async with servers(served, workspace) as addresses:
-        yield addresses
-
-
-@contextlib.asynccontextmanager
-async def _door(name: str, addresses: Addresses, rate: float) -> AsyncGenerator[Door, None]:
-    if name == "triton":
-        async with TritonDoor(addresses.triton) as door:
-            yield door
-    else:
-        opened = 4 + round(4 * rate)  # as many as are spoken to at once, as a rule
-        async with WebSocketDoor(addresses.websocket, 1 if name == "websocket-v1" else 2, opened) as sockets:
-            yield sockets
 
 
 def _told(row: Row) -> Row:

@@ -7,6 +7,7 @@ servers stays small.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from pathlib import Path
 
 from benchmarks.serving_listener import Hearing
 from benchmarks.serving_load import Request
+
+ROOT = Path(__file__).resolve().parents[1]
+VOICES = ROOT / "voices"
+CONTRACT = ROOT / "model_repository" / "qwen3_tts" / "config.pbtxt"
+_PARAMETER = re.compile(r'parameters \{ key: "(\w+)"\s+value: \{ string_value: "([^"]*)" \} \}')
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,11 @@ class EnginePlan:
     dtype: str
     parameters: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def contract_parameters() -> dict[str, str]:
+    """The sizes that config.pbtxt gives the engine behind Triton: the one without it must have them too."""
+    return dict(_PARAMETER.findall(CONTRACT.read_text(encoding="utf-8")))
 
 
 def run_engine(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> list[list[Hearing]]:

@@ -13,15 +13,14 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.serving_engine import CONTRACT, ROOT, VOICES
 from commands.frontend_server import FrontendAddress
 from commands.ports import free_ports
 from commands.stack import MODEL, Stack, StackPlan
 from commands.triton_installation import find_installation
 from commands.triton_server import HOST, TritonPorts
 
-ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ROOT / "model_repository"
-VOICES = ROOT / "voices"
 
 # All load comes from one address, which no limit for strangers is meant for.
 _OPEN_DOORS = {
@@ -108,7 +107,7 @@ def _repository(served: Served, workspace: Path) -> Path:
         return REPOSITORY
     folder = workspace / "model_repository" / MODEL
     folder.mkdir(parents=True)
-    contract = (REPOSITORY / MODEL / "config.pbtxt").read_text(encoding="utf-8")
+    contract = CONTRACT.read_text(encoding="utf-8")
     (folder / "config.pbtxt").write_text(with_parameters(contract, served.parameters), encoding="utf-8")
     version = REPOSITORY / MODEL / "1"
     if served.instant:

@@ -23,10 +23,11 @@ from benchmarks.charts import Chart, Panel
 from benchmarks.results import Results, Row, write
 from benchmarks.serving import pace
 from benchmarks.serving_doors import SpeakSocket
+from benchmarks.serving_engine import ROOT
 from benchmarks.serving_listener import Hearing
 from benchmarks.serving_processes import GENERATOR, processor_seconds, since
 from benchmarks.serving_report import percentiles_ms
-from benchmarks.serving_servers import ROOT, Served, servers
+from benchmarks.serving_servers import Served, servers
 from benchmarks.serving_texts import long_text
 from commands import CommandFailed
 from commands.checkpoint import make_demo

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import serving, serving_report, streams
+from benchmarks.serving_engine import CONTRACT, contract_parameters
 from benchmarks.serving_listener import SAMPLE_RATE, Hearing
 from benchmarks.serving_load import poisson
-from benchmarks.serving_servers import REPOSITORY, with_parameters
+from benchmarks.serving_servers import with_parameters
 from benchmarks.serving_texts import long_text, sentences
+from tts_engine import EngineConfig
 
 FRAME = b"\x00\x10" * 1920
 SILENCE = b"\x20\x00" * 1920  # 32 of 32,768 is a little below -60 dBFS
@@ -114,8 +116,15 @@ def test_a_row_counts_how_each_utterance_ended() -> None:
     assert row["error_reasons"] == ["gone"]
 
 
+def test_the_engine_alone_has_the_sizes_it_has_behind_triton() -> None:
+    lines = CONTRACT.read_text().splitlines()
+    written = [line for line in lines if line.startswith("parameters {")]
+    assert len(contract_parameters()) == len(written) > 10
+    assert EngineConfig.from_parameters(contract_parameters())
+
+
 def test_parameters_of_the_contract_are_replaced_and_unknown_ones_refused() -> None:
-    contract = (REPOSITORY / "qwen3_tts" / "config.pbtxt").read_text()
+    contract = CONTRACT.read_text()
     assert 'key: "slots"           value: { string_value: "99" }' in with_parameters(contract, {"slots": "99"})
     with pytest.raises(ValueError, match="no parameter 'slot'"):
         with_parameters(contract, {"slot": "1"})
