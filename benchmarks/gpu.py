@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from benchmarks.tables import Row, cell
 
 COLUMNS = ("part", "outcome", "took_s", "limit_s", "remark")
 RATES = "1,2,4,8,10,12,16,20,24,32,40"
+CHECKPOINT = "checkpoint-0.6b"
 _GRACE_S = 10.0
 _ENGINE = ("torch", "numpy", "safetensors", "tokenizers", "sentencex", "soundfile", "soxr")
 # Packages whose import name is not what they are installed by.
@@ -48,15 +50,17 @@ class Part:
     remark: str | None = None
 
 
-def parts(options: argparse.Namespace) -> Iterator[Part]:
-    """The parts in the order of what is wanted most."""
+def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
+    """The parts in the order of what is wanted most. kept: where they leave random checkpoints to each other."""
     device, out = str(options.device), str(options.out)
     smoke = ("--smoke",) if options.smoke else ()
-    kept = options.checkpoints or options.out / "checkpoints"
     small, large = (_model(size, options, kept) for size in ("0.6b", "1.7b"))
     marked = "gpu" if device.startswith("cuda") else "not parity and not stack"
     tests = ("tests/engine",) if marked == "gpu" else ("tests/engine/test_devices.py",)
     common = ("--device", device, "--out", out)
+    if not options.smoke and not (kept / "random-0.6b" / "config.json").is_file():
+        made = ("commands.demo_checkpoint", str(kept / "random-0.6b"), "--size", "0b6", "--full-size")
+        yield Part(CHECKPOINT, made, _ENGINE, 30)
     yield Part("tests", ("pytest", "-q", "-m", marked, *tests), (*_ENGINE, "pytest", "hypothesis"), 90)
     quick = smoke or ("--quick",)
     yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 120)
@@ -130,7 +134,7 @@ def _model(size: str, options: argparse.Namespace, kept: Path) -> tuple[str, ...
 
 
 def _served(options: argparse.Namespace, kept: Path) -> str:
-    """The checkpoint to serve: what the first part of the engine's has left."""
+    """The checkpoint to serve."""
     return "demo" if options.smoke else str(kept / "random-0.6b")
 
 
@@ -177,27 +181,39 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", help="parts to run, as engine-0.6b,serving (default: all)")
     parser.add_argument("--minutes", type=float, default=9.5, help="time for all of them (default 9.5)")
     parser.add_argument("--seconds", type=float, default=3, help="load at each rate of requests (default 3)")
-    parser.add_argument("--checkpoints", type=Path, help="where random checkpoints are kept (default OUT/checkpoints)")
+    parser.add_argument("--checkpoints", type=Path, help="keep random checkpoints in this folder")
     parser.add_argument("--smoke", action="store_true", help="only to see that it works: the demo, and small sizes")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run all parts; 0 unless one failed or ran out of time."""
+    """Run all parts; 0 unless one failed or ran out of time, 2 for a part there is not."""
     options = _arguments(arguments)
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
-    waiting = [part for part in parts(options) if options.only is None or part.name in options.only.split(",")]
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:  # gigabytes, which are no result
+        kept = Path(temporary) if options.checkpoints is None else options.checkpoints.resolve()
+        planned = list(parts(options, kept))
+        names = [part.name for part in planned]
+        wanted = {CHECKPOINT, *(names if options.only is None else options.only.split(","))}
+        if unknown := wanted.difference(names, {CHECKPOINT}):
+            there_are = f"there are {', '.join(names)}"
+            print(f"benchmark gpu: no part is called {', '.join(unknown)}; {there_are}", file=sys.stderr)
+            return 2
+        rows = _run_all(options, [part for part in planned if part.name in wanted])
+    return int(any(row["outcome"] not in ("done", "not run") for row in rows))
+
+
+def _run_all(options: argparse.Namespace, waiting: list[Part]) -> list[Row]:
     end = time.monotonic() + 60 * options.minutes
     rows: list[Row] = []
     while waiting:
-        part = waiting[0]
         # What one does not need of its time is for those behind it.
-        limit = (end - time.monotonic()) * part.share / sum(each.share for each in waiting)
+        limit = (end - time.monotonic()) * waiting[0].share / sum(part.share for part in waiting)
         rows.append(run(waiting.pop(0), options.out, limit))
         print(*(f"{key} {cell(value)}" for key, value in rows[-1].items() if value is not None), sep="; ", flush=True)
         _write(options, rows)  # after each, so that being stopped loses nothing
-    return int(any(row["outcome"] not in ("done", "not run") for row in rows))
+    return rows
 
 
 def _write(options: argparse.Namespace, rows: list[Row]) -> None:

@@ -45,8 +45,8 @@ def test_a_part_whose_packages_are_missing_names_them(tmp_path: Path) -> None:
 
 def test_all_parts_are_planned_for_less_than_ten_minutes(tmp_path: Path) -> None:
     options = gpu._arguments([str(tmp_path)])
-    planned = [part.name for part in gpu.parts(options)]
-    assert planned == ["tests", "engine-0.6b", "engine-1.7b", "peers", "serving"]
+    planned = [part.name for part in gpu.parts(options, tmp_path)]
+    assert planned == ["checkpoint-0.6b", "tests", "engine-0.6b", "engine-1.7b", "peers", "serving"]
     assert options.minutes < 10
 
 
@@ -54,10 +54,15 @@ def test_each_part_has_its_share_of_the_time_that_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Left
 ) -> None:
     planned = [Part("one", (), ("absent",), 1), Part("two", (), ("absent",), 2), Part("three", (), ("absent",), 1)]
-    monkeypatch.setattr(gpu, "parts", lambda options: planned)
+    monkeypatch.setattr(gpu, "parts", lambda *_: planned)
     assert gpu.main([str(tmp_path), "--minutes", "4"]) == 0
     limits = [row["limit_s"] for row in left(tmp_path)["rows"]]
     assert limits == pytest.approx([60, 160, 240], abs=20)
+
+
+def test_a_part_there_is_not_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main([str(tmp_path), "--smoke", "--only", "tests,dance"]) == 2
+    assert "no part is called dance" in capsys.readouterr().err
 
 
 def test_without_time_left_a_part_is_not_begun(tmp_path: Path) -> None:
