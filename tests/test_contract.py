@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from frontend import triton
+from frontend import triton_contract
 from tests.conftest import REPOSITORY, Contract
 from tts_engine import Speak
 
@@ -49,8 +49,8 @@ def declared(tensors: Any) -> dict[str, str]:
 
 
 def test_the_frontend_knows_every_tensor_and_its_type(contract: Contract) -> None:
-    assert declared(contract.input) == triton.INPUTS
-    assert declared(contract.output) == triton.OUTPUTS
+    assert declared(contract.input) == triton_contract.INPUTS
+    assert declared(contract.output) == triton_contract.OUTPUTS
 
 
 def test_the_model_reads_every_input_once_and_writes_every_output(contract: Contract, model: dict[str, Any]) -> None:

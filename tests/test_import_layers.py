@@ -193,10 +193,14 @@ def test_commands_use_public_names_of_the_engine() -> None:
             assert not [name for name in imports(path) if name.startswith("tts_engine.") and name.count(".") > 1]
 
 
-@pytest.mark.parametrize("package", ["tritonclient", "grpc"])
-def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "files"), [("tritonclient", {"triton.py", "triton_contract.py"}), ("grpc", {"triton.py"})]
+)
+def test_one_file_speaks_to_triton_and_one_more_knows_its_tensors(
+    package: str, files: set[str]
+) -> None:
     inside = {path for path in importers_of(package) if not path.is_relative_to(COMMANDS)}
-    assert inside == {FRONTEND / "triton.py"}
+    assert inside == {FRONTEND / name for name in files}
 
 
 def test_two_files_know_open_telemetry() -> None:
