@@ -60,9 +60,9 @@ class Clone:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self._environment = {**os.environ, "NO_PROXY": "*", **environment}
-        for path in REPOSITORY.iterdir():
-            if path.name not in ("voices", ".git"):
-                (folder / path.name).symlink_to(path)
+        for name in _cloned_names() | {".venv"}:
+            if name != "voices":
+                (folder / name).symlink_to(REPOSITORY / name)
         self._network = _own_network()
         holder = self._network.pid if self._network is not None else None
         self._enter = [] if holder is None else ["nsenter", f"--net=/proc/{holder}/ns/net", "--"]
@@ -123,6 +123,12 @@ class Running:
         status = self._process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
         return status
+
+
+def _cloned_names() -> set[str]:
+    """What a clone has at its top: nothing that somebody's own commands have left there."""
+    command = ["git", "-C", str(REPOSITORY), "ls-tree", "--name-only", "HEAD"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def _own_network() -> subprocess.Popen[str] | None:
