@@ -84,7 +84,9 @@ def test_what_is_there_is_not_asked_for_again(hub: Hub, out: Path) -> None:
 
 def test_a_cut_download_goes_on_where_it_broke_off(hub: Hub, out: Path) -> None:
     hub.cut_after[WEIGHTS] = [100_000, 50_000]
-    get(hub, out)
+    told = io.StringIO()
+    get(hub, out, told=told)
+    assert told.getvalue().count("going on in 0.001 s") == 2
     assert content(out) == content(hub.folder)
     assert sum(hub.sent.values()) == hub.size
 
@@ -100,6 +102,14 @@ def test_the_next_run_goes_on_where_the_last_one_gave_up(hub: Hub, out: Path) ->
     assert "have arrived before" in told.getvalue()
     assert content(out) == content(hub.folder)
     assert sum(hub.sent.values()) == hub.size
+
+
+def test_a_folder_with_all_but_its_last_file_is_not_served(hub: Hub, out: Path) -> None:
+    hub.statuses["config.json"] = [403]
+    with pytest.raises(Refused, match=r"config\.json"):
+        get(hub, out)
+    assert content(unfinished(out)).keys() >= set(hub.names()) - {"config.json"}
+    assert nothing_is_served(out)
 
 
 def test_a_hub_that_ignores_ranges_sends_the_file_anew(hub: Hub, out: Path) -> None:
