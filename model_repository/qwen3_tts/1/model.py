@@ -70,6 +70,7 @@ class TritonPythonModel:
                 _voices(Path(args["model_repository"])),
                 device=os.environ.get("QWEN3_TTS_DEVICE", "auto"),
                 dtype=os.environ.get("QWEN3_TTS_DTYPE", "auto"),
+                threads=os.environ.get("QWEN3_TTS_THREADS", "auto"),
             )
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .checkpoint import Checkpoint, load_networks
 from .config import SAMPLE_RATE, EngineConfig
-from .devices import device_named, dtype_named
+from .devices import Placement
 from .errors import EngineFailed, Overloaded, TtsError
 from .generation import Generation, Statistics
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
@@ -59,26 +59,32 @@ class Engine:
 
     @classmethod
     def load(
-        cls, checkpoint: Path, config: EngineConfig, voices: Path | None, device: str = "auto", dtype: str = "auto"
+        cls,
+        checkpoint: Path,
+        config: EngineConfig,
+        voices: Path | None,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: str = "auto",
     ) -> Engine:
         """An engine with its weights on the device, not started.
 
-        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 on a GPU,
-        float32 on a CPU), `float32`, `bfloat16` or `float64`. Raises LoadError.
+        device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        place = device_named(device)
-        precision = dtype_named(dtype, place)
+        place = Placement.named(device, dtype, threads)
         files = Checkpoint.read(checkpoint)
         library = VoiceLibrary(voices)
-        networks = load_networks(files, place, precision)
+        networks = load_networks(files, place.device, place.dtype)
         encoder = None
         if networks.voices is not None:
             waiting = config.slots + config.max_waiting
-            encoder = VoiceEncoder(networks.voices, place, capacity=config.voice_cache_bytes, max_waiting=waiting)
+            encoder = VoiceEncoder(
+                networks.voices, place.device, capacity=config.voice_cache_bytes, max_waiting=waiting
+            )
         book = VoiceBook(files.model, library, config.default_voice)
-        engine = cls(files, config, book, Runner(networks, files.model, config, place, precision), encoder)
+        engine = cls(files, config, book, Runner(networks, files.model, config, place.device, place.dtype), encoder)
         engine._preparation.check_voices(library)
-        engine._placement = {"device": str(place), "dtype": str(precision).removeprefix("torch.")}
+        engine._placement = place.description
         return engine
 
     def start(self) -> None:
