@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 from frontend import errors
 from frontend.live_requests import growing, only
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
+from frontend.tracing import calling
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +115,19 @@ class TritonSpeech:
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        with calling(self._url) as trace:
+            async with aclosing(self._chunks(request, more, trace)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chunks(
+        self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str]
+    ) -> AsyncGenerator[Chunk, None]:
         instance = self._instance or (await self.describe()).instance
         inputs = {name: value for name, value in asdict(request).items() if value is not None}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
-        responses = self._open(requests, None)
+        responses = self._open(requests, None, trace)
         begun = complete = False
         try:
             while (result := await self._next(responses, instance)) is not None:
@@ -180,13 +190,15 @@ class TritonSpeech:
             return ModelStatus(ModelState.FAILED, failures[0].strip())
         return ModelStatus(ModelState.ABSENT)
 
-    def _open(self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None) -> _Responses:
+    def _open(
+        self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None, metadata: dict[str, str] | None = None
+    ) -> _Responses:
         async def packed() -> AsyncIterator[dict[str, Any]]:
             # Its end half-closes the stream, after which the server ends it when all is sent.
             async for inputs in requests:
                 yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        return self._client.stream_infer(packed(), stream_timeout=timeout_s)
+        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=metadata)
 
     async def _next(self, responses: _Responses, instance: str) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""

@@ -27,6 +27,7 @@ NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "h
 ENGINE_LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
+    "counts": set(),
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
@@ -55,17 +56,20 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     },
     "scheduler": {"request"},
     "delivery": {"request"},
+    "metrics": {"config", "counts", "errors", "request"},
+    "utterance_log": {"errors", "metrics", "request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "runner": {
         *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
         *("sampling", "sampling_values", "voice_encoder"),
     },
-    "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
+    "generation": {"config", "counts", "errors", "prompt", "request", "runner", "scheduler"},
     "engine": {
-        *("checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances", "preparation"),
+        *("checkpoint", "config", "counts", "devices", "errors", "generation", "inbox", "live_utterances"),
+        "preparation",
         *("request", "runner", "voice_encoder", "voice_library", "voices"),
     },
-    "__init__": {"config", "delivery", "engine", "errors", "request"},
+    "__init__": {"config", "counts", "delivery", "engine", "errors", "metrics", "request", "utterance_log"},
 }
 
 
@@ -156,6 +160,10 @@ def test_commands_use_public_names_of_the_engine() -> None:
 def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
     inside = {path for path in importers_of(package) if not path.is_relative_to(COMMANDS)}
     assert inside == {FRONTEND / "triton.py"}
+
+
+def test_two_files_know_open_telemetry() -> None:
+    assert importers_of("opentelemetry") == {FRONTEND / "tracing.py", FRONTEND / "trace_export.py"}
 
 
 def test_few_files_of_the_frontend_know_the_web_framework() -> None:

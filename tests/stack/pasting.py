@@ -17,7 +17,7 @@ from tests.documents import SHELL, Block, all_blocks
 from tests.stack.serving import START_TIMEOUT, STOP_TIMEOUT
 
 SERVE = "scripts/serve\n"
-"""The block that starts what all others talk to."""
+"""The block that starts what all others talk to; others end with it too, with something before it."""
 RUN_ELSEWHERE = {
     (
         "docs/clients.md",
@@ -127,8 +127,9 @@ class Running:
 
 def _cloned_names() -> set[str]:
     """What a clone has at its top: nothing that somebody's own commands have left there."""
-    command = ["git", "-C", str(REPOSITORY), "ls-tree", "--name-only", "HEAD"]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    command = ["git", "-C", str(REPOSITORY), "ls-files", "-z"]
+    files = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    return {Path(file).parts[0] for file in files if file}
 
 
 def _own_network() -> subprocess.Popen[str] | None:

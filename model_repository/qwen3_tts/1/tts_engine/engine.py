@@ -16,9 +16,10 @@ from pathlib import Path
 
 from .checkpoint import Checkpoint, load_networks
 from .config import SAMPLE_RATE, EngineConfig
+from .counts import Statistics
 from .devices import Placement
 from .errors import EngineFailed, Overloaded, TtsError
-from .generation import Generation, Statistics
+from .generation import Generation
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
 from .preparation import Preparation

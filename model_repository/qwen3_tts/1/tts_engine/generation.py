@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .config import SAMPLES_PER_FRAME, EngineConfig
+from .config import SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
+from .counts import Statistics
 from .errors import TtsError
 from .prompt import Prompt, PromptBuilder
 from .request import Outcome, Reason, SpokenSegment, Utterance, add_text
@@ -26,23 +27,9 @@ log = logging.getLogger(__name__)
 # Reading a prompt takes time in which those who speak already must wait.
 _NEWCOMERS_PER_STEP = 2
 _SILENT_FRAMES_TRIMMED = 4
+_FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 # A frame that never gets louder (-80 dBFS) is digital silence, however it was made.
 _SILENCE_PEAK = 3
-
-
-@dataclass
-class Statistics:
-    """For metrics: who is active and waiting now, and counts since the engine was made.
-
-    Written by the engine thread, read by any.
-    """
-
-    active: int = 0
-    waiting: int = 0
-    frames: int = 0
-    utterances: int = 0
-    cancelled: int = 0
-    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,8 +118,12 @@ class Generation:
         if speaking:
             rows = speaking[-1] + 1
             longest = max(utterance.length for utterance in running[:rows])
+            begun = time.monotonic()
             flight = self._runner.launch(rows, longest, set(range(rows)).difference(speaking))
-            self._deliver(running, speaking, flight.land())
+            frame = flight.land()
+            self.statistics.steps += 1
+            self.statistics.step_seconds_total += time.monotonic() - begun
+            self._deliver(running, speaking, frame)
             self._read_ahead()
 
     def _starving(self) -> list[Utterance]:
@@ -200,7 +191,11 @@ class Generation:
             return
         utterance.heard = True
         utterance.sent_frames += 1
-        utterance.first_audio = utterance.first_audio or now
+        if utterance.first_audio is None:
+            utterance.first_audio = utterance.played_out = now
+        # Live text that is late is no fault of ours.
+        self.statistics.underruns += now > utterance.played_out and utterance.script.live is None
+        utterance.played_out = max(now, utterance.played_out) + _FRAME_SECONDS
         utterance.sink.audio(pcm, codes)
 
     def _finish_segment(self, slot: int, utterance: Utterance, reason: Reason) -> None:
@@ -225,9 +220,7 @@ class Generation:
 
     def _end(self, utterance: Utterance, reason: Reason, error: TtsError | None = None) -> None:
         self._ahead.pop(utterance.id, None)
-        self.statistics.utterances += 1
-        self.statistics.cancelled += reason == "cancelled"
-        self.statistics.failed += reason == "failed"
+        self.statistics.ended[reason] += 1
         self._publish()
         self._ended(utterance)
         since = utterance.submitted

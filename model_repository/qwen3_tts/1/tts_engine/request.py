@@ -166,6 +166,7 @@ class Utterance:
 
     voice: None until a recording to be cloned is encoded. prompt_length, frames, trailing: of the generation that
     runs now; the talker waits when it has made as many frames as text has been laid out (trailing) for them.
+    played_out: when a listener who plays at once has played all that was sent (monotonic seconds).
     """
 
     id: int
@@ -188,6 +189,7 @@ class Utterance:
     trailing: int = 0
     total_frames: int = 0
     sent_frames: int = 0
+    played_out: float = 0.0
     heard: bool = False
     cut_short: bool = False
     spoken: list[SpokenSegment] = field(default_factory=list)
