@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.checkpoint import checkpoints_in
+from commands import CommandFailed
+from commands.checkpoint import check_checkpoint, checkpoints_in
 from commands.fetch import fetch
 from commands.fetch_errors import (
     ChecksumMismatch,
@@ -63,6 +64,8 @@ def nothing_is_served(out: Path) -> bool:
     """Whether neither a command nor the engine could take what lies there for a checkpoint."""
     with pytest.raises(CheckpointError):
         Engine.load(unfinished(out), EngineConfig(), None, device="cpu")
+    with pytest.raises(CommandFailed):
+        check_checkpoint(unfinished(out))
     return not out.exists() and checkpoints_in(out.parent) == []
 
 
