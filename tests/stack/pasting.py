@@ -4,6 +4,8 @@ With the right to make one, they get a network of their own, in which those port
 """
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -106,7 +108,8 @@ class Running:
         self._reader = threading.Thread(target=self._read, args=[ready], daemon=True)
         self._reader.start()
         if not self._ready.wait(START_TIMEOUT) or self._process.poll() is not None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(STOP_TIMEOUT)
             raise AssertionError(f"no line with {ready!r} in:\n" + "\n".join(self.lines))
 
     def _read(self, ready: str) -> None:
@@ -119,7 +122,7 @@ class Running:
 
     def interrupt(self) -> int:
         """What Ctrl-C does; the exit status."""
-        self._process.send_signal(2)
+        self._process.send_signal(signal.SIGINT)
         status = self._process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
         return status
@@ -133,6 +136,9 @@ def _cloned_names() -> set[str]:
 
 
 def _own_network() -> subprocess.Popen[str] | None:
+    """A process that keeps a network, or None where nobody may make one."""
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        return None
     command = ["unshare", "--net", "--", sys.executable, "-c", LOOPBACK_UP]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert holder.stdout is not None
