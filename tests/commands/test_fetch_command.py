@@ -122,6 +122,7 @@ def test_serving_a_hub_id_fetches_it_in_the_same_way(hub: Hub, tmp_path: Path) -
 def test_options_come_before_the_environment_and_empty_is_not_given() -> None:
     chosen = parse(["a/b", "--revision", "v2"], {"CHECKPOINT_REPO": "c/d", "CHECKPOINT_REVISION": "v1"})
     assert (chosen.repo, chosen.revision) == ("a/b", "v2")
+    assert parse([], {"HF_ENDPOINT": "https://hub.example/"}).endpoint == "https://hub.example"
     nothing = dict.fromkeys(["CHECKPOINT_REPO", "CHECKPOINT_REVISION", "CHECKPOINT_DIR", "HF_ENDPOINT"], "")
     unset = parse([], nothing)
     assert (unset.repo, unset.revision, unset.out, unset.endpoint) == (DEFAULT_HUB_ID, None, None, None)
