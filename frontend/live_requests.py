@@ -4,7 +4,6 @@ Plain names and values; it knows neither tensors nor the stream they travel on.
 """
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,10 +19,10 @@ async def growing(
     """The requests of live text: the first with all that is asked for, then, when it was accepted, text as it comes.
 
     Text for an utterance that is refused meanwhile would be nobody's. grpc leaves the task that iterates this alone
-    when the server ends the stream; `ended` ends it then.
+    when the server ends the stream; `ended` ends it then. `inputs` name the utterance.
     """
-    name = uuid.uuid4().hex
-    yield inputs | {"utterance": name, "text_complete": False}
+    name = inputs["utterance"]
+    yield inputs | {"text_complete": False}
     ending = asyncio.create_task(ended.wait())
     acceptance = asyncio.create_task(accepted.wait())
     try:

@@ -6,6 +6,7 @@ The only importer of tritonclient and grpc, and the frontend's side of the contr
 import asyncio
 import json
 import logging
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from frontend import errors
 from frontend.live_requests import growing, only
+from frontend.silence import Silence
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
 from frontend.tracing import calling
 
@@ -46,6 +48,7 @@ INPUTS = {
     "trim_leading_silence": "TYPE_BOOL",
     "utterance": "TYPE_STRING",
     "text_complete": "TYPE_BOOL",
+    "cancel": "TYPE_BOOL",
     "describe": "TYPE_BOOL",
 }
 OUTPUTS = {"audio": "TYPE_INT16", "info": "TYPE_STRING"}
@@ -60,7 +63,6 @@ ERRORS: dict[str, type[errors.SpeechError]] = {
 
 # A model's state UNAVAILABLE has this reason after an unload, and the cause after a failed load.
 UNLOADED = "unloaded"
-PROBES_TO_DIE = 2
 
 CHANNEL_ARGUMENTS = [
     ("grpc.max_receive_message_length", -1),
@@ -82,6 +84,10 @@ _NUMPY = {
     "TYPE_INT32": np.int32,
     "TYPE_UINT64": np.uint64,
 }
+
+
+# Before each element of a tensor of texts stands its length; `info` has one.
+_LENGTH_BYTES = 4
 
 
 class _Refused(Exception):
@@ -106,10 +112,12 @@ class TritonSpeech:
         self._probe_s = probe_s
         self._stall_s = stall_s
         self._instance: str | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Ends every stream that is still open."""
         await self._client.close()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def speak(
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
@@ -124,28 +132,35 @@ class TritonSpeech:
         self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str]
     ) -> AsyncGenerator[Chunk, None]:
         instance = self._instance or (await self.describe()).instance
-        inputs = {name: value for name, value in asdict(request).items() if value is not None}
+        name = uuid.uuid4().hex
+        inputs = {key: value for key, value in asdict(request).items() if value is not None} | {"utterance": name}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
         responses = self._open(requests, None, trace)
-        begun = complete = False
+        silence = Silence(responses.cancel)
+        watching = asyncio.create_task(silence.watch(self.describe, instance, self._probe_s, self._stall_s))
+        begun = over = False
         try:
-            while (result := await self._next(responses, instance)) is not None:
+            while (result := await self._next(responses, silence)) is not None:
                 accepted.set()
                 chunk = _chunk(result)
                 if chunk.info is not None and "error" in chunk.info:
+                    over = True
                     raise _model_error(chunk.info["error"], begun)
                 if _is_notice(chunk):
                     continue
                 begun = True
-                complete = complete or (chunk.info is not None and "reason" in chunk.info)
+                over = over or (chunk.info is not None and "reason" in chunk.info)
                 yield chunk
-                if complete:
+                if over:
                     ended.set()  # text that is still to come would keep the stream open
         finally:
             ended.set()
+            watching.cancel()
             responses.cancel()
-        if not complete:
+            if not over:
+                self._leave(name)
+        if not over:
             raise errors.InferenceFailed("the model ended the utterance without saying how")
 
     async def describe(self) -> Description:
@@ -200,42 +215,38 @@ class TritonSpeech:
 
         return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=metadata)
 
-    async def _next(self, responses: _Responses, instance: str) -> InferResult | None:
+    async def _next(self, responses: _Responses, silence: Silence) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""
-        pending = asyncio.create_task(_read(responses))
         try:
-            await self._watch(pending, instance)
-            if pending.cancelled():
-                # Cancelled, yet not by us: the call was ended beneath the reader, as when the channel closes.
-                raise errors.InferenceFailed("the stream from Triton was cancelled")
-            return pending.result()
+            with silence.listening():
+                return await _read(responses)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Cancelled, yet not by who waits: by the watch, or beneath us, as when the channel closes.
+            raise silence.failure or errors.InferenceFailed("the stream from Triton was cancelled") from None
         except grpc.aio.AioRpcError as failure:
             raise _transport_error(failure) from None
         except _Refused as refusal:
             if (await self.model_status()).state is ModelState.READY:
                 raise errors.InferenceFailed(f"Triton refused the request: {refusal}") from None
             raise errors.NotReady(str(refusal)) from None
-        finally:
-            pending.cancel()
 
-    async def _watch(self, pending: asyncio.Task[InferResult | None], instance: str) -> None:
-        """Returns when `pending` is done; asks the model meanwhile, since a dead one just falls silent."""
-        loop = asyncio.get_running_loop()
-        silent_since = loop.time()
-        unanswered = 0
-        while not (await asyncio.wait({pending}, timeout=self._probe_s / (1 + 4 * unanswered)))[0]:
-            try:
-                description = await self.describe()
-            except errors.SpeechError as failure:
-                unanswered += 1
-                if unanswered >= PROBES_TO_DIE and not pending.done():
-                    raise errors.BackendDied(f"the model fell silent and does not answer: {failure}") from None
-            else:
-                unanswered = 0
-                if description.instance != instance and not pending.done():
-                    raise errors.BackendDied("the model was loaded anew while it made this utterance")
-            if loop.time() - silent_since >= self._stall_s and not pending.done():
-                raise errors.Stalled(f"the model sent nothing for {self._stall_s:g} s")
+    def _leave(self, name: str) -> None:
+        """Tells the model at once that nobody listens any more; Triton's own cancel reaches it when it next looks."""
+        leaving = asyncio.create_task(self._cancel(name))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _cancel(self, name: str) -> None:
+        responses = self._open(only({"utterance": name, "cancel": True}), self._describe_timeout_s)
+        try:
+            await _read(responses)
+        except (grpc.aio.AioRpcError, _Refused) as failure:
+            log.debug("a cancel was not heard: %s", failure)  # the cancelled stream says the same
+        finally:
+            responses.cancel()
 
 
 async def _read(responses: _Responses) -> InferResult | None:
@@ -255,13 +266,13 @@ def _tensor(name: str, value: str | bool | int | float) -> InferInput:
 
 
 def _chunk(result: InferResult) -> Chunk:
-    audio = result.as_numpy("audio")
-    info = result.as_numpy("info")
-    pcm = b"" if audio is None else audio.astype("<i2", copy=False).tobytes()
-    facts = {} if info is None else json.loads(info.item())
+    response = result.get_response()
+    contents = {tensor.name: raw for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)}
+    info = contents.get("info")
+    facts = {} if info is None else json.loads(info[_LENGTH_BYTES:])
     segment = facts.pop("segment", None)
     begun = None if segment is None else Segment(segment["text_start"], segment["text_end"], segment["sample_offset"])
-    return Chunk(pcm, facts or None, begun)
+    return Chunk(contents.get("audio", b""), facts or None, begun)
 
 
 def _is_notice(chunk: Chunk) -> bool:
@@ -272,9 +283,12 @@ def _is_notice(chunk: Chunk) -> bool:
     return "accepted" in info or "refused" in info
 
 
-def _model_error(error: dict[str, str], begun: bool) -> errors.SpeechError:
+def _model_error(error: dict[str, Any], begun: bool) -> errors.SpeechError:
     # Speech that has begun cannot be refused any more: it broke off.
     kind = errors.InferenceFailed if begun else ERRORS.get(error["code"], errors.InferenceFailed)
+    if kind is errors.Overloaded:
+        retry_s = error.get("retry_after_s")
+        return errors.Overloaded(error["message"], None if retry_s is None else round(1000 * retry_s))
     return kind(error["message"])
 
 

@@ -36,7 +36,9 @@ class Stage:
         self.delivery = Delivery(self._cancel, self._fail, self.observer)
         self.delivery.start()
 
-    def open(self, stream: FakeStream, *, early: Callable[[Sink], None] = lambda sink: None) -> Sink:
+    def open(
+        self, stream: FakeStream, *, early: Callable[[Sink], None] = lambda sink: None, name: str | None = None
+    ) -> Sink:
         """Open a stream under the next id, 1, 2, …; `early` is what the engine does before submit returns."""
 
         def submit(sink: Sink) -> int:
@@ -44,7 +46,7 @@ class Stage:
             early(sink)
             return len(self.sinks)
 
-        self.delivery.open(stream, submit)
+        self.delivery.open(stream, submit, name)
         return self.sinks[-1]
 
     def hold(self) -> None:

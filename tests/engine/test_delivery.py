@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.engine.fakes import PATIENCE_S, BrokenStream, FakeObserver, FakeStream
 from tests.engine.stage import CODES, DONE, Stage, sound
 from tts_engine import Delivery, InvalidRequest, Outcome, SpokenSegment
+from tts_engine.delivery import POLLS_AT_ONCE
 from tts_engine.request import Sink
 
 
@@ -113,6 +115,71 @@ def test_a_listener_that_has_gone_is_passed_on_once(stage: Stage) -> None:
     assert gone.outcome == Outcome("cancelled", {})
     assert gone.log.count("finish") == 1
     assert not [call for call in gone.log if "after finish" in call]
+
+
+def test_a_listener_who_leaves_by_name_is_passed_on_at_once_and_once(stage: Stage) -> None:
+    stage.hold()  # whatever the thread is busy with
+    stream = FakeStream()
+    sink = stage.open(stream, name="one")
+    stage.delivery.leave("one")
+    stage.release()
+    assert stage.cancel_came.wait(PATIENCE_S)
+    stage.delivery.leave("one")
+    stream.gone.set()
+    stage.several_polls()
+    sink.end(Outcome("cancelled", {}))
+    assert stream.finished.wait(PATIENCE_S)
+    assert stage.cancelled == [2]
+
+
+def test_a_listener_may_leave_before_its_id_has_come(stage: Stage) -> None:
+    stage.open(FakeStream(), name="one", early=lambda sink: stage.delivery.leave("one"))
+    assert stage.cancel_came.wait(PATIENCE_S)
+    assert stage.cancelled == [1]
+
+
+def test_a_name_is_nobodys_once_its_utterance_has_ended_or_was_refused(stage: Stage) -> None:
+    def refuse(sink: Sink) -> int:
+        raise InvalidRequest("no")
+
+    stream = FakeStream()
+    stage.open(stream, name="one").end(DONE)
+    assert stream.finished.wait(PATIENCE_S)
+    with pytest.raises(InvalidRequest):
+        stage.delivery.open(FakeStream(), refuse, name="two")
+    for name in ("one", "two", "nobody"):
+        stage.delivery.leave(name)
+    stage.several_polls()
+    assert stage.cancelled == []
+
+
+def test_only_so_many_streams_are_polled_at_once_and_all_in_turn(stage: Stage) -> None:
+    stage.hold()
+    streams = [FakeStream() for _ in range(3 * POLLS_AT_ONCE)]
+    for stream in streams:
+        stage.open(stream)
+    counts: list[int] = []
+    stage.watch = lambda: counts.append(sum(stream.log.count("poll") for stream in streams))
+    stage.release()
+    for stream in streams:
+        assert stream.polled.wait(PATIENCE_S)
+    assert max(after - before for before, after in pairwise([0, *counts])) <= POLLS_AT_ONCE
+    assert max(stream.log.count("poll") for stream in streams) <= 2, "nobody is asked again before all others"
+
+
+def test_those_who_have_heard_nothing_yet_are_served_first(stage: Stage) -> None:
+    order: list[str] = []
+    first = FakeStream(on_send=lambda: order.append("first"))
+    sink = stage.open(first)
+    sink.audio(sound(1), CODES)
+    stage.hold()
+    order.clear()
+    sink.audio(sound(2), CODES)
+    stage.open(FakeStream(on_send=lambda: order.append("second"))).audio(sound(3), CODES)
+    stage.release()
+    stage.open(FakeStream()).end(DONE)
+    stage.delivery.stop()
+    assert order == ["second", "first"]
 
 
 def test_listeners_are_polled_although_sound_never_ceases(stage: Stage) -> None:

@@ -85,11 +85,13 @@ async def test_only_what_is_asked_for_is_sent_and_the_stream_is_half_closed(
     assert first.half_closed.is_set()
     assert first.request.model_name == "qwen3_tts"
     assert "triton_grpc_error" not in first.metadata, "the packaged Triton crashes over it"
-    assert first.inputs() == {
+    inputs = first.inputs()
+    assert inputs.pop("utterance") != second.inputs()["utterance"], "every utterance has a name of its own"
+    assert inputs == {
         "text": ("BYTES", [1], b"\x07\0\0\0" + "Grüße".encode()),
         "voice": ("BYTES", [1], b"\x06\0\0\0makima"),
     }
-    assert set(second.inputs()) == {"text", "language"}
+    assert set(second.inputs()) == {"text", "language", "utterance"}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,16 @@ async def test_each_code_is_an_error_of_its_own(
     with pytest.raises(SpeechError, match=r"^because$") as caught:
         await spoken(triton)
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(("more", "retry_ms"), [({"retry_after_s": 2.345}, 2_345), ({}, None)])
+async def test_a_full_model_says_when_to_try_again_where_it_can_tell(
+    double: TritonDouble, triton: TritonSpeech, more: dict[str, float], retry_ms: int | None
+) -> None:
+    double.behaviour = lambda stream: stream.fail("UNAVAILABLE", "full", **more)
+    with pytest.raises(Overloaded, match=r"^full$") as caught:
+        await spoken(triton)
+    assert caught.value.retry_after_ms == retry_ms
 
 
 @pytest.mark.parametrize(
@@ -166,6 +178,22 @@ async def test_closing_the_generator_cancels_on_the_server(double: TritonDouble,
     async with aclosing(triton.speak(REQUEST)) as chunks:
         await anext(chunks)
     await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+
+
+async def test_the_model_is_told_by_name_of_a_listener_who_leaves_and_of_nobody_else(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    async def speak(stream: Stream) -> None:
+        await stream.send(FRAME, INFO)
+
+    double.behaviour = speak
+    await spoken(triton)
+    double.behaviour = speak_once_and_fall_silent
+    async with aclosing(triton.speak(REQUEST)) as chunks:
+        await anext(chunks)
+    left = await asyncio.wait_for(double.left.get(), 5)
+    assert double.streams[1].inputs()["utterance"][2][4:].decode() == left
+    assert double.left.empty(), "the first had been told how it ended"
 
 
 async def test_cancelling_the_reading_task_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:

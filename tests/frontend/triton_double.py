@@ -43,9 +43,9 @@ class Stream:
     async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
         await self.context.write(response(pcm, info))
 
-    async def fail(self, code: str, text: str) -> None:
+    async def fail(self, code: str, text: str, **more: float) -> None:
         """As the model does: its code in `info`, then the error, which has lost it."""
-        await self.send(None, {"error": {"code": code, "message": text}})
+        await self.send(None, {"error": {"code": code, "message": text, **more}})
         await self.refuse(text)
 
     async def break_off(self, status: grpc.StatusCode, text: str) -> None:
@@ -78,6 +78,7 @@ class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.description: dict | Behaviour = {"model": "tiny", "instance": "one", "untrained_demo": True}
         self.index: list[tuple[str, str, str]] = [("qwen3_tts", "READY", "")]
         self.streams: list[Stream] = []
+        self.left: asyncio.Queue[str] = asyncio.Queue()
         self.opened = asyncio.Event()
 
     async def ModelStreamInfer(self, requests: AsyncIterator, context: grpc.aio.ServicerContext) -> None:
@@ -86,6 +87,9 @@ class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
         try:
             if any(tensor.name == "describe" for tensor in request.inputs):
                 await self._describe(stream)
+                return
+            if any(tensor.name == "cancel" for tensor in request.inputs):
+                self.left.put_nowait(stream.inputs()["utterance"][2][4:].decode())
                 return
             self.streams.append(stream)
             self.opened.set()

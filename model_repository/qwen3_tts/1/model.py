@@ -45,7 +45,7 @@ _NUMBERS = (
     "text_complete",
 )
 _ARRAYS = ("reference_audio",)
-INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "describe")
+INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "cancel", "describe")
 OUTPUTS = ("audio", "info")
 
 # Names of pb_utils.TritonError's codes: Triton fills pb_utils in only after it has imported this file.
@@ -88,12 +88,15 @@ class TritonPythonModel:
         for request in requests:
             sender = request.get_response_sender()
             try:
-                if _is_description(request):
+                if _is_set(request, "describe"):
                     sender.send(_notice(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                elif _is_set(request, "cancel"):
+                    self._delivery.leave(_name(request))
+                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                 else:
                     self._serve(request, sender)
             except TtsError as error:
-                _fail(sender, _code(error), str(error))
+                _refuse(sender, error)
 
     def _serve(self, request, sender):
         """Start an utterance, or continue one. Raises TtsError."""
@@ -104,7 +107,7 @@ class TritonPythonModel:
                 return
             kind = _LiveStream if speak.is_live else _Stream
             stream = kind(sender, lambda outcome: self._ended(outcome, speak, trace))
-            self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink))
+            self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink), name=speak.utterance)
         except TtsError as error:
             self._metrics.refused(error)
             log.info(refused_line(error, trace))
@@ -163,7 +166,7 @@ class _Stream:
 
     def _finish(self, pcm, outcome):
         if outcome.error is not None:
-            _fail(self._sender, _code(outcome.error), str(outcome.error))
+            _refuse(self._sender, outcome.error)
         elif outcome.reason == "cancelled":
             _fail(self._sender, "CANCELLED", "the utterance was cancelled")
         else:
@@ -196,9 +199,17 @@ def _voices(model_folder):
     return Path(named) if named else (beside if beside.is_dir() else None)
 
 
-def _is_description(request):
-    tensor = pb_utils.get_input_tensor_by_name(request, "describe")
+def _is_set(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
     return tensor is not None and bool(tensor.as_numpy().reshape(-1)[0])
+
+
+def _name(request):
+    """The utterance a request is about. Raises InvalidRequest when it names none."""
+    tensor = pb_utils.get_input_tensor_by_name(request, "utterance")
+    if tensor is None:
+        raise InvalidRequest("cancel needs utterance, the name of what is to be cancelled")
+    return _text("utterance", tensor.as_numpy().reshape(-1)[0])
 
 
 def _speak(request):
@@ -239,9 +250,15 @@ def _code(error):
     return next(name for kind, name in _STATUS.items() if isinstance(error, kind))
 
 
-def _fail(sender, code, message):
+def _refuse(sender, error):
+    """End a request with an error of the engine's, and say when to try again where that is known."""
+    retry = error.retry_after_s if isinstance(error, Overloaded) else None
+    _fail(sender, _code(error), str(error), **({} if retry is None else {"retry_after_s": retry}))
+
+
+def _fail(sender, code, message, **more):
     """End a request with an error, and say in `info` before what it is: on a stream Triton loses an error's code."""
-    sender.send(_notice({"error": {"code": code, "message": message}}))
+    sender.send(_notice({"error": {"code": code, "message": message, **more}}))
     error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
     final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
     sender.send(pb_utils.InferenceResponse(error=error), flags=final)

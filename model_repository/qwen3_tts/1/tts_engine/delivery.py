@@ -1,8 +1,9 @@
 """The delivery thread: carries sound from the engine to response streams, and notices when a listener has gone.
 
 It alone touches a stream from the moment the stream is opened to its end, so no stream is polled after its end.
-Sending and polling are slow compared to a frame, so frames that pile up go out together and polls are spaced.
-Knows no Triton: a stream is anything with the three methods of `ResponseStream`.
+Sending is slow, so frames go out in chunks (chunking.py). Polling is slower still, so only so many streams are asked in
+turn; a listener who says by name that he leaves is heard at once. Knows no Triton: a stream is anything with the
+methods of `ResponseStream`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +21,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .chunking import Chunks
 from .request import Outcome, Sink, SpokenSegment
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.025
-"""How often each stream is asked whether its listener has gone: a poll is a blocking round trip."""
-
-_NO_SOUND = np.zeros(0, dtype=np.int16)
+"""How often streams are asked whether their listeners have gone."""
+POLLS_AT_ONCE = 16
+"""How many are asked then, in turn: a poll is a blocking round trip, and all others wait for it."""
 
 
 class ResponseStream(Protocol):
@@ -64,12 +67,13 @@ class Observer(Protocol):
 class _Listener:
     """The engine's sink for one stream: puts everything into the delivery thread's queue."""
 
-    def __init__(self, stream: ResponseStream, events: queue.SimpleQueue[_Event | None]) -> None:
-        self.stream, self._events = stream, events
+    def __init__(self, stream: ResponseStream, name: str | None, events: queue.SimpleQueue[_Event | None]) -> None:
+        self.stream, self.name, self._events = stream, name, events
         self.opened = time.monotonic()
         self.utterance_id: int | None = None
         self.begun: SpokenSegment | None = None
-        self.heard = self.ended = self.broken = self.cancel_sent = False
+        self.chunks = Chunks()
+        self.heard = self.ended = self.broken = self.left = self.cancel_sent = False
 
     def segment(self, segment: SpokenSegment) -> None:
         self._events.put(_Event(self, segment))
@@ -93,27 +97,45 @@ class _Event:
 
 
 class Delivery:
-    """Owns the delivery thread. `open` may be called by any thread."""
+    """Owns the delivery thread. `open` and `leave` may be called by any thread."""
 
     def __init__(self, cancel: Callable[[int], None], fail: Callable[[str], None], observer: Observer) -> None:
         """cancel: how to tell the engine that a listener has gone. fail: and that nothing can be delivered any more."""
         self._cancel, self._fail, self._observer = cancel, fail, observer
         self._events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
         self._live: dict[int, _Listener] = {}
+        self._to_poll: deque[_Listener] = deque()
+        self._named: dict[str, _Listener] = {}
+        self._naming = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="tts-delivery", daemon=True)
 
     def start(self) -> None:
         """Start the thread; once."""
         self._thread.start()
 
-    def open(self, stream: ResponseStream, submit: Callable[[Sink], int]) -> None:
-        """Hand `stream` over, and submit its utterance with `submit(sink)`.
+    def open(self, stream: ResponseStream, submit: Callable[[Sink], int], name: str | None = None) -> None:
+        """Hand `stream` over, and submit its utterance with `submit(sink)`; `name`: by which its listener may leave.
 
         When `submit` raises, the error passes through and the stream stays the caller's.
         """
-        listener = _Listener(stream, self._events)
-        utterance_id = submit(listener)
+        listener = _Listener(stream, name, self._events)
+        if name is not None:
+            with self._naming:
+                self._named[name] = listener
+        try:
+            utterance_id = submit(listener)
+        except BaseException:
+            self._forget(listener)
+            raise
         self._events.put(_Event(listener, utterance_id))
+
+    def leave(self, name: str) -> None:
+        """The listener of that name does not want any more. A name nobody has, or has any more, is ignored."""
+        with self._naming:
+            listener = self._named.get(name)
+        if listener is not None:
+            listener.left = True
+            self._cancel_once(listener)
 
     def stop(self) -> None:
         """Deliver everything queued, then stop; call it when the engine has shut down."""
@@ -136,11 +158,25 @@ class Delivery:
                 self._guarded(listener, partial(self._serve, listener, contents))
             now = time.monotonic()
             if now >= polled + POLL_SECONDS or not self._live:
-                for listener in list(self._live.values()):
-                    self._guarded(listener, partial(self._poll, listener))
+                self._send_what_is_due()
+                self._poll_some()
                 self._observer.refresh()
                 polled = now
         self._observer.refresh()
+
+    def _send_what_is_due(self) -> None:
+        """Chunks that will not fill before their listeners need them."""
+        now = time.monotonic()
+        for listener in list(self._live.values()):
+            if listener.chunks.due(now):
+                self._guarded(listener, partial(self._send, listener))
+
+    def _poll_some(self) -> None:
+        for _ in range(min(POLLS_AT_ONCE, len(self._to_poll))):
+            listener = self._to_poll.popleft()
+            if not listener.ended and not listener.cancel_sent:
+                self._to_poll.append(listener)
+                self._guarded(listener, partial(self._poll, listener))
 
     def _guarded(self, listener: _Listener, work: Callable[[], None]) -> None:
         """Do something with one stream; should that fail, its listener counts as gone, and the others do not suffer."""
@@ -150,6 +186,7 @@ class Delivery:
             log.exception("a response stream is broken")
             listener.ended = listener.broken = True
             self._live.pop(id(listener), None)
+            self._forget(listener)
             self._cancel_once(listener)
 
     def _next_events(self, until: float) -> list[_Event | None]:
@@ -164,7 +201,6 @@ class Delivery:
             return batch
 
     def _serve(self, listener: _Listener, contents: list[_Content]) -> None:
-        chunks: list[npt.NDArray[np.int16]] = []
         for content in contents:
             if isinstance(content, int):
                 listener.utterance_id = content
@@ -173,30 +209,43 @@ class Delivery:
             elif listener.ended:
                 continue
             elif isinstance(content, SpokenSegment):
-                self._send(listener, chunks)
-                chunks, listener.begun = [], content
+                self._send(listener)
+                listener.begun = content
             elif isinstance(content, Outcome):
-                self._finish(listener, chunks, content)
+                self._finish(listener, content)
             else:
-                chunks.append(content)
-        if listener.broken:  # and perhaps its id had not come when it broke
+                listener.chunks.add(content)
+        if listener.broken or listener.left:  # and perhaps its id had not come then
             self._cancel_once(listener)
-        elif not listener.ended:
-            self._live[id(listener)] = listener
-            self._send(listener, chunks)
+        if not listener.ended:
+            if id(listener) not in self._live:
+                self._live[id(listener)] = listener
+                self._to_poll.append(listener)
+            if listener.chunks.due(time.monotonic()):
+                self._send(listener)
 
-    def _send(self, listener: _Listener, chunks: list[npt.NDArray[np.int16]]) -> None:
-        if chunks:
+    def _send(self, listener: _Listener) -> None:
+        pcm = listener.chunks.take(time.monotonic())
+        if len(pcm):
             segment, listener.begun = listener.begun, None
-            listener.stream.send(np.concatenate(chunks), segment)
+            listener.stream.send(pcm, segment)
             self._hear(listener)
 
-    def _finish(self, listener: _Listener, chunks: list[npt.NDArray[np.int16]], outcome: Outcome) -> None:
+    def _finish(self, listener: _Listener, outcome: Outcome) -> None:
         self._live.pop(id(listener), None)
         listener.ended = True
-        listener.stream.finish(np.concatenate(chunks) if chunks else _NO_SOUND, outcome)
-        if chunks:
+        self._forget(listener)
+        pcm = listener.chunks.take(time.monotonic())
+        listener.stream.finish(pcm, outcome)
+        if len(pcm):
             self._hear(listener)
+
+    def _forget(self, listener: _Listener) -> None:
+        """From now on its name is nobody's."""
+        if listener.name is not None:
+            with self._naming:
+                if self._named.get(listener.name) is listener:
+                    del self._named[listener.name]
 
     def _hear(self, listener: _Listener) -> None:
         if not listener.heard:
@@ -216,9 +265,9 @@ class Delivery:
 def _by_listener(
     batch: list[_Event | None],
 ) -> list[tuple[_Listener, list[_Content]]]:
-    """Events grouped by listener, each group in order."""
+    """Events grouped by listener, each group in order; those who have heard nothing yet come first."""
     groups: dict[int, tuple[_Listener, list[_Content]]] = {}
     for event in batch:
         if event is not None:
             groups.setdefault(id(event.listener), (event.listener, []))[1].append(event.content)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda group: group[0].heard)

@@ -38,7 +38,8 @@ class Declared:
 
 SLOTS = Declared("tts_slots", "gauge", "Utterances that can be in a slot at once")
 ACTIVE = Declared("tts_active_utterances", "gauge", "Utterances in a slot")
-WAITING = Declared("tts_waiting_utterances", "gauge", "Utterances waiting for a slot")
+PARKED = Declared("tts_parked_utterances", "gauge", "Utterances set aside, whose listeners have sound in hand")
+WAITING = Declared("tts_waiting_utterances", "gauge", "Utterances waiting for their first slot")
 FRAMES = Declared("tts_frames_total", "counter", "Frames of 80 ms made")
 UTTERANCES = Declared(
     "tts_utterances_total", "counter", "Utterances ended, by the reason of their end", "reason", get_args(Reason)
@@ -54,7 +55,7 @@ UNDERRUNS = Declared(
     "tts_underruns_total", "counter", "Frames made after a listener who plays at once had run out of sound"
 )
 STEPS = Declared("tts_steps_total", "counter", "Steps, each of which makes a frame for every utterance in a slot")
-STEP_SECONDS = Declared("tts_step_seconds_total", "counter", "Time spent in steps")
+STEP_SECONDS = Declared("tts_step_seconds_total", "counter", "Time spent in steps and in reading prompts for them")
 FIRST_AUDIO = Declared(
     "tts_time_to_first_audio_seconds",
     "histogram",
@@ -75,7 +76,7 @@ RATIO = Declared(
     buckets=_RATIO_BUCKETS,
 )
 METRICS = (
-    *(SLOTS, ACTIVE, WAITING, FRAMES, UTTERANCES, REFUSED, UNDERRUNS, STEPS, STEP_SECONDS),
+    *(SLOTS, ACTIVE, PARKED, WAITING, FRAMES, UTTERANCES, REFUSED, UNDERRUNS, STEPS, STEP_SECONDS),
     *(FIRST_AUDIO, QUEUE, DURATION, RATIO),
 )
 
@@ -140,7 +141,7 @@ class EngineMetrics:
     def refresh(self) -> None:
         """Publish what the engine has counted since the last time."""
         counted = self._statistics
-        for gauge, level in ((ACTIVE, counted.active), (WAITING, counted.waiting)):
+        for gauge, level in ((ACTIVE, counted.active), (PARKED, counted.parked), (WAITING, counted.waiting)):
             if level != self._shown.get((gauge, None), 0):
                 self._shown[gauge, None] = level
                 self._metrics[gauge, None].set(level)
