@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import checkpoints
 from benchmarks.engine_plan import Plan, plan_of
-from benchmarks.engine_report import COLUMNS, chart_of
+from benchmarks.engine_report import COLUMNS, chart_of, remarks
 from benchmarks.engine_runs import Runs
 from benchmarks.results import Results, write
 from tts_engine import LoadError
@@ -62,7 +62,8 @@ def _run(measured: checkpoints.Measured, plan: Plan, out: Path) -> int:
     dtype = str(plan.dtype).removeprefix("torch.")
     name = f"engine-{measured.name}-{plan.device.type}-{dtype}"
     chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}", rows)
-    for path in write(Results(name, settings, COLUMNS, rows, tuple(runs.notes)), out, chart):
+    notes = (*runs.notes, *remarks(rows))
+    for path in write(Results(name, settings, COLUMNS, rows, notes), out, chart):
         print(path)
     return int(runs.failed > 0)
 

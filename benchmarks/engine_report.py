@@ -99,6 +99,17 @@ def _beside_floor(entry: _Entry, rates: DeviceRates) -> Row:
     return row
 
 
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """What is wrong with rows that lie below their floor."""
+    below = sum(row["ratio"] < 1 for row in rows)
+    if not below:
+        return []
+    return [
+        f"Of the times, {below} lie below their floor: something else was at work while the device was looked at. "
+        "These figures are worth nothing; measure again on an idle machine."
+    ]
+
+
 def chart_of(name: str, rows: Sequence[Row]) -> Chart:
     """Step beside its floor, the parts upon each other, throughput, prompts, first frames."""
     step = {"what": _STEP}

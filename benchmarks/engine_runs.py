@@ -39,13 +39,16 @@ class Runs:
     def measure(self) -> DeviceRates:
         """Measure everything; returns what the device does at best."""
         rates = self._look()
-        self._measure_networks()
-        self._release()
-        with self._noting("the time to the first frame"):
-            self._measure_first_frames()
-        with self._noting("a second look at the device"):
-            # The better of two, since something else may have been at work during the first.
-            rates = rates.best(self._look())
+        for what, measure in (
+            ("the networks", self._measure_networks),
+            ("the time to the first frame", self._measure_first_frames),
+        ):
+            with self._noting(what):
+                measure()
+            self._release()
+            with self._noting("another look at the device"):
+                # The best of several, since something else may have been at work during one.
+                rates = rates.best(self._look())
         return rates
 
     @contextmanager

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import engine
 from benchmarks.engine_plan import fitting, plan_of
+from benchmarks.engine_report import remarks
 from benchmarks.parts import PARTS, Parts
 from tests.benchmarks.conftest import Left
 from tests.conftest import Demo
@@ -51,6 +52,12 @@ def test_what_fails_on_the_device_is_noted_and_the_rest_measured(
     kept = left(tmp_path)
     assert kept["notes"] == ["Not measured: codec at batch 1: no memory is left."]
     assert {"frame step", "talker", "predictor", "sampling", "prefill"} <= {row["what"] for row in kept["rows"]}
+
+
+def test_times_below_their_floor_are_called_worthless() -> None:
+    assert remarks([{"ratio": 1.0}, {"ratio": 2.0}]) == []
+    [remark] = remarks([{"ratio": 0.5}, {"ratio": 2.0}])
+    assert "Of the times, 1 lie below their floor" in remark
 
 
 def test_batches_that_do_not_fit_are_left_out(demo: Demo) -> None:
