@@ -1,20 +1,30 @@
 # syntax=docker/dockerfile:1
-# Two images: `triton` serves the model, `frontend` speaks WebSocket to people. compose.yaml runs them together.
-# Checkpoints and voices are mounted, never built in.
+# Three images: `triton` serves the model, `frontend` speaks to people, supervises and fetches, `bench` puts load on
+# both. compose.yaml runs them together. Checkpoints are mounted; so are voices, over those that come with the project.
+# In each image what changes most stands last, so that a changed line of Python builds in a second.
 
 FROM nvcr.io/nvidia/tritonserver:26.03-py3 AS triton
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
-    QWEN3_TTS_MODEL=/checkpoint \
+    QWEN3_TTS_MODEL=/checkpoints/Qwen/Qwen3-TTS-12Hz-0.6B-Base \
     QWEN3_TTS_VOICES=/voices
 # Only the packages: the engine itself lies in the model repository, and a second copy would be imported instead.
 RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
-    python3 -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']['engine'], sep='\n')" > /tmp/packages.txt \
-    && python3 -m pip install --no-cache-dir -r /tmp/packages.txt \
-    && rm /tmp/packages.txt
+    --mount=type=cache,target=/root/.cache/pip \
+    python3 -c "import tomllib; e = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*e['engine'], sep='\n')" > /tmp/packages.txt \
+    && python3 -m pip install -r /tmp/packages.txt \
+    && rm /tmp/packages.txt \
+    # A volume that is mounted here for the first time takes the mode over, so that any user can fill it.
+    && install --directory --mode=1777 /checkpoints
+COPY voices /voices
 COPY model_repository /model_repository
-USER triton-server
+# triton-server in NVIDIA's image; a number, so that Kubernetes can tell that it is not root.
+USER 1000
 EXPOSE 8000 8001 8002
+# A real request to the model: Triton calls a model ready whose process has died.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=15m --retries=3 \
+    CMD ["curl", "--fail", "--silent", "--show-error", "--output", "/dev/null", "--data", "{\"describe\":true}", "http://localhost:8000/v2/models/qwen3_tts/generate"]
 # Explicit control, so that the supervisor can bring back a model whose process has died. A model that cannot be
 # loaded leaves the server running, and the frontend can tell why.
 CMD ["tritonserver", \
@@ -29,19 +39,39 @@ CMD ["tritonserver", \
      "--metrics-port=8002"]
 
 FROM python:3.12-slim AS frontend
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/app:/app/scripts \
     FRONTEND_HOST=0.0.0.0 \
-    FRONTEND_PORT=8080
+    FRONTEND_PORT=8080 \
+    FRONTEND_METRICS_PORT=9464
 RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
-    python3 -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']['frontend'], sep='\n')" > /tmp/packages.txt \
-    && python3 -m pip install --no-cache-dir -r /tmp/packages.txt \
-    && rm /tmp/packages.txt
+    --mount=type=cache,target=/root/.cache/pip \
+    python3 -c "import tomllib; e = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*e['frontend'], *e['fetch'], sep='\n')" > /tmp/packages.txt \
+    && python3 -m pip install -r /tmp/packages.txt \
+    && rm /tmp/packages.txt \
+    && useradd --system --uid 10001 frontend \
+    && install --directory --mode=1777 /checkpoints
 WORKDIR /app
 COPY frontend frontend
 COPY scripts/commands scripts/commands
-RUN useradd --system --uid 10001 frontend
-USER frontend
-EXPOSE 8080
+USER 10001
+EXPOSE 8080 9464
+# 200 only when the model has answered a real request within two seconds.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=15m --retries=3 \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://localhost:8080/readyz', timeout=4)"]
 CMD ["python3", "-m", "frontend"]
+
+FROM frontend AS bench
+USER 0
+RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
+    --mount=type=cache,target=/root/.cache/pip \
+    python3 -c "import tomllib; e = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*e['client'], *e['bench'], sep='\n')" > /tmp/packages.txt \
+    && python3 -m pip install -r /tmp/packages.txt \
+    && rm /tmp/packages.txt \
+    && install --directory --mode=1777 /results
+COPY benchmarks benchmarks
+USER 10001
+HEALTHCHECK NONE
+CMD ["python3", "-m", "benchmarks.serving", "--help"]

@@ -32,13 +32,14 @@ class Silence:
         finally:
             self._since = None
 
-    async def watch(
-        self, describe: Callable[[], Awaitable[Description]], instance: str, probe_s: float, stall_s: float
-    ) -> None:
+    async def watch(self, describe: Callable[[], Awaitable[Description]], probe_s: float, stall_s: float) -> None:
         """Asks the model for its description after each `probe_s` of silence; returns when it has ended the reading.
 
-        instance: of the model that was asked to speak. stall_s: silence after which even a living model is given up.
+        describe: asks the server that speaks. stall_s: silence after which even a living model is given up.
         """
+        # Who speaks is learnt from the first answer: behind a balancer nobody knows before. A model that dies is not
+        # loaded anew within one silence, since a new process needs longer only to import its packages.
+        instance: str | None = None
         unanswered, asked_at, asked_in = 0, 0.0, self._since
         while self.failure is None:
             now, since = self._loop.time(), self._since
@@ -57,6 +58,7 @@ class Silence:
                     failure = BackendDied(f"the model fell silent and does not answer: {unwell}")
             else:
                 unanswered = 0
+                instance = instance or description.instance
                 if description.instance != instance:
                     failure = BackendDied("the model was loaded anew while it made this utterance")
             asked_at = self._loop.time()

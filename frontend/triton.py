@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -61,6 +62,9 @@ ERRORS: dict[str, type[errors.SpeechError]] = {
     "UNAVAILABLE": errors.Overloaded,
 }
 
+# The name of an utterance, so that a balancer sends what is asked about it to the server that speaks it.
+UTTERANCE_HEADER = "x-utterance"
+
 # A model's state UNAVAILABLE has this reason after an unload, and the cause after a failed load.
 UNLOADED = "unloaded"
 
@@ -76,6 +80,8 @@ CHANNEL_ARGUMENTS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
+_Requests = AsyncIterator[dict[str, Any]]
+_More = AsyncIterator[str] | None
 _WIRE = {"TYPE_STRING": "BYTES", "TYPE_BOOL": "BOOL"}
 _NUMPY = {
     "TYPE_STRING": np.object_,
@@ -111,7 +117,6 @@ class TritonSpeech:
         self._describe_timeout_s = describe_timeout_s
         self._probe_s = probe_s
         self._stall_s = stall_s
-        self._instance: str | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -119,26 +124,21 @@ class TritonSpeech:
         await self._client.close()
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
-    async def speak(
-        self, request: SpeechRequest, more: AsyncIterator[str] | None = None
-    ) -> AsyncGenerator[Chunk, None]:
+    async def speak(self, request: SpeechRequest, more: _More = None) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
         with calling(self._url) as trace:
             async with aclosing(self._chunks(request, more, trace)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
-    async def _chunks(
-        self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str]
-    ) -> AsyncGenerator[Chunk, None]:
-        instance = self._instance or (await self.describe()).instance
+    async def _chunks(self, request: SpeechRequest, more: _More, trace: dict[str, str]) -> AsyncGenerator[Chunk, None]:
         name = uuid.uuid4().hex
         inputs = {key: value for key, value in asdict(request).items() if value is not None} | {"utterance": name}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
-        responses = self._open(requests, None, trace)
+        responses = self._open(requests, None, trace | {UTTERANCE_HEADER: name})
         silence = Silence(responses.cancel)
-        watching = asyncio.create_task(silence.watch(self.describe, instance, self._probe_s, self._stall_s))
+        watching = asyncio.create_task(silence.watch(partial(self.describe, name), self._probe_s, self._stall_s))
         begun = over = False
         try:
             while (result := await self._next(responses, silence)) is not None:
@@ -163,12 +163,13 @@ class TritonSpeech:
         if not over:
             raise errors.InferenceFailed("the model ended the utterance without saying how")
 
-    async def describe(self) -> Description:
-        """The model's description of itself, asked of the model.
+    async def describe(self, utterance: str | None = None) -> Description:
+        """The model's description of itself, asked of the model; where there are several, of that which speaks.
 
         Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
         """
-        responses = self._open(only({"describe": True}), self._describe_timeout_s)
+        headers = {} if utterance is None else {UTTERANCE_HEADER: utterance}
+        responses = self._open(only({"describe": True}), self._describe_timeout_s, headers)
         try:
             result = await _read(responses)
         except grpc.aio.AioRpcError as failure:
@@ -185,8 +186,8 @@ class TritonSpeech:
             raise _model_error(info["error"], False)
         if info is None:
             raise errors.InferenceFailed("the model answered describe without info")
-        self._instance = str(info["instance"])
-        return Description(str(info["model"]), self._instance, bool(info.get("untrained_demo")), info)
+        instance, untrained = str(info["instance"]), bool(info.get("untrained_demo"))
+        return Description(str(info["model"]), instance, untrained, info)
 
     async def model_status(self) -> ModelStatus:
         """The model's state in Triton's repository index. Raises NotReady when Triton does not answer."""
@@ -205,15 +206,13 @@ class TritonSpeech:
             return ModelStatus(ModelState.FAILED, failures[0].strip())
         return ModelStatus(ModelState.ABSENT)
 
-    def _open(
-        self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None, metadata: dict[str, str] | None = None
-    ) -> _Responses:
-        async def packed() -> AsyncIterator[dict[str, Any]]:
+    def _open(self, requests: _Requests, timeout_s: float | None, headers: dict[str, str]) -> _Responses:
+        async def packed() -> _Requests:
             # Its end half-closes the stream, after which the server ends it when all is sent.
             async for inputs in requests:
                 yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=metadata)
+        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=headers)
 
     async def _next(self, responses: _Responses, silence: Silence) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""
@@ -240,7 +239,9 @@ class TritonSpeech:
         leaving.add_done_callback(self._leaving.discard)
 
     async def _cancel(self, name: str) -> None:
-        responses = self._open(only({"utterance": name, "cancel": True}), self._describe_timeout_s)
+        responses = self._open(
+            only({"utterance": name, "cancel": True}), self._describe_timeout_s, {UTTERANCE_HEADER: name}
+        )
         try:
             await _read(responses)
         except (grpc.aio.AioRpcError, _Refused) as failure:

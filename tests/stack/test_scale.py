@@ -1,0 +1,176 @@
+"""Many servers at one address: what the profile `scale` promises, with its very haproxy.cfg and nothing simulated."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from commands.triton_installation import find_installation
+from frontend.client import SpeechClient
+from tests.conftest import Figure
+from tests.stack.conftest import ENVIRONMENT, Render, same_sound
+from tests.stack.scaled import ADDRESSES, Scaled
+from tests.stack.serving import seconds_until
+from tests.stack.speaking import COMPLETE, Heard, ask, listen, speak
+from tests.stack.test_protocol_v2 import sound
+
+pytestmark = pytest.mark.stack
+
+# Longer than a test takes: whatever ends before was ended.
+LONG = "A long story has a beginning, then a middle that goes on and on, and only at last an end. " * 20
+SHORT = "Somebody answers."
+START_LIMIT_S = 120.0
+BACK_LIMIT_S = 60.0
+TAKEN_OVER_S = 2.0
+# Longer than an utterance may be silent before the model is asked about it, twice.
+PAUSE_S = 2.3
+LIVE_TEXTS = [["Nobody knows ", "which of them ", "it will be."], ["Every word ", "goes where ", "the first one went."]]
+
+
+@pytest.fixture(scope="module")
+def scaled(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
+    folder = tmp_path_factory.mktemp("scaled")
+    environment = {**ENVIRONMENT, "QWEN3_TTS_MODEL": str(greedy_checkpoint), "OMP_NUM_THREADS": "1"}
+    running = Scaled(find_installation(folder), environment, folder)
+    try:
+        asyncio.run(_whole(running, START_LIMIT_S))
+        yield running
+    finally:
+        running.end()
+
+
+async def _whole(scaled: Scaled, limit_s: float) -> float:
+    """How long it takes until HAProxy finds every server well."""
+    return await seconds_until(
+        lambda: scaled.up("tritons") == len(ADDRESSES) and scaled.up("frontends") == len(ADDRESSES), limit_s
+    )
+
+
+@contextlib.asynccontextmanager
+async def listeners(scaled: Scaled, count: int) -> AsyncIterator[list[tuple[ClientConnection, Heard]]]:
+    """Sockets with a long utterance each, one after the other, so that each finds the one before counted."""
+    async with AsyncExitStack() as sockets:
+        speaking = []
+        for _ in range(count):
+            socket = await sockets.enter_async_context(connect(scaled.url))
+            heard = Heard(await ask(socket, LONG))
+            await listen(socket, heard, messages=1)
+            assert not heard.terminal, heard.terminal
+            speaking.append((socket, heard))
+        yield speaking
+    await seconds_until(lambda: sum(scaled.active()) == 0, BACK_LIMIT_S)
+
+
+async def _goes_on(socket: ClientConnection, heard: Heard) -> bool:
+    """Whether more sound comes, or what came instead."""
+    async with asyncio.timeout(10):
+        try:
+            await listen(socket, heard, messages=len(heard.pcm) + 20)
+        except ConnectionClosed:
+            return False
+    return not heard.terminal
+
+
+async def _heard_again(scaled: Scaled) -> float:
+    """When the first sound came of an utterance that was asked for until it was spoken."""
+    async with asyncio.timeout(BACK_LIMIT_S):
+        while True:
+            with contextlib.suppress(OSError, InvalidHandshake, ConnectionClosed):
+                async with connect(scaled.url) as socket:
+                    heard = await speak(socket, SHORT)
+                    if heard.terminal == COMPLETE:
+                        assert heard.first is not None
+                        return heard.first
+
+
+async def test_utterances_and_sockets_are_shared_out_evenly(scaled: Scaled, figure: Figure) -> None:
+    async with listeners(scaled, 8):
+        utterances, sockets = await asyncio.gather(
+            asyncio.to_thread(scaled.active), asyncio.to_thread(scaled.sessions, "frontends")
+        )
+    figure("scale: eight utterances over two Tritons", utterances)
+    assert min(utterances) >= 3
+    assert min(sockets) >= 3
+
+
+async def test_live_text_stays_with_the_server_that_speaks_it(scaled: Scaled, render: Render) -> None:
+    """With pauses in which the model is asked whether it lives, which another server would answer with another name."""
+
+    async def written(client: SpeechClient, parts: list[str]) -> np.ndarray:
+        utterance = await client.speak("", final=False, max_seconds=4)
+        for part in parts:
+            await client.send({"type": "text", "request_id": utterance.request_id, "text": part})
+            await asyncio.sleep(PAUSE_S)  # the writer's pace, not a wait for something to happen
+        await utterance.end()
+        return await sound(utterance)
+
+    async with AsyncExitStack() as clients:
+        connected = [await clients.enter_async_context(SpeechClient(scaled.url)) for _ in range(4)]
+        texts = [LIVE_TEXTS[number % 2] for number in range(4)]
+        heard = await asyncio.gather(*map(written, connected, texts))
+    wanted = render([{"text": "".join(text), "text_placement": "stream", "max_frames": 50} for text in LIVE_TEXTS])
+    for number, spoken in enumerate(heard):
+        assert same_sound(spoken, wanted[number % 2])
+
+
+async def test_a_killed_triton_takes_only_its_own_utterances_with_it(scaled: Scaled, figure: Figure) -> None:
+    async with listeners(scaled, 6) as speaking:
+        lost, kept = await asyncio.to_thread(scaled.active)
+        assert lost > 0
+        assert kept > 0
+        scaled.tritons[0].kill()
+        killed_at = time.monotonic()
+        first, *alive = await asyncio.gather(_heard_again(scaled), *(_goes_on(*listener) for listener in speaking))
+    figure("scale: the next utterance is heard after a Triton is killed", f"{first - killed_at:.2f} s")
+    assert first - killed_at < TAKEN_OVER_S
+    assert alive.count(True) == kept
+    for (_, heard), lives in zip(speaking, alive, strict=True):
+        assert lives or json.loads(heard.terminal)["type"] == "error"
+    scaled.tritons[0].start_again()
+    back = await _whole(scaled, BACK_LIMIT_S)
+    async with listeners(scaled, 4):
+        taken = await asyncio.to_thread(scaled.active)
+    figure("scale: a Triton that was started again is found well", f"after {back:.1f} s, then has {taken[0]} of 4")
+    assert taken[0] > 0
+
+
+async def test_a_hung_triton_is_passed_over(scaled: Scaled, figure: Figure) -> None:
+    scaled.tritons[1].suspend()
+    passed_over = await seconds_until(lambda: scaled.up("tritons") == 1, BACK_LIMIT_S)
+    async with connect(scaled.url) as socket:
+        assert (await speak(socket, SHORT)).terminal == COMPLETE
+    figure("scale: a hung Triton is passed over", f"after {passed_over:.1f} s")
+    scaled.tritons[1].kill()
+    scaled.tritons[1].start_again()
+    await _whole(scaled, BACK_LIMIT_S)
+
+
+async def test_a_killed_frontend_takes_only_its_own_sockets_with_it(scaled: Scaled, figure: Figure) -> None:
+    async with listeners(scaled, 6) as speaking:
+        shares = await asyncio.to_thread(scaled.sessions, "frontends")
+        assert min(shares) > 0
+        scaled.frontends[0].kill()
+        killed_at = time.monotonic()
+        first, *alive = await asyncio.gather(_heard_again(scaled), *(_goes_on(*listener) for listener in speaking))
+    figure("scale: the next utterance is heard after a frontend is killed", f"{first - killed_at:.2f} s")
+    assert first - killed_at < TAKEN_OVER_S
+    assert alive.count(True) in shares
+    scaled.frontends[0].start_again()
+    await _whole(scaled, BACK_LIMIT_S)
+    async with listeners(scaled, 4):
+        assert min(await asyncio.to_thread(scaled.sessions, "frontends")) > 0
+
+
+async def test_prometheus_is_told_of_every_server(scaled: Scaled) -> None:
+    told = await asyncio.to_thread(scaled.statistics, "/metrics")
+    up = [line for line in told.splitlines() if line.startswith("haproxy_server_status") and 'state="UP"' in line]
+    tritons = [line for line in up if 'proxy="tritons"' in line and line.endswith(" 1")]
+    assert len(tritons) == len(ADDRESSES)
