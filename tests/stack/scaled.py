@@ -120,6 +120,10 @@ class Scaled:
         well = [row for row in self._rows(backend) if row["check_status"].removeprefix("* ") == "L7OK"]
         return [int(row["scur"]) for row in well if row["status"].startswith("UP")]
 
+    def served(self, backend: str) -> dict[str, int]:
+        """How many sessions each server has had, by its name in haproxy.cfg."""
+        return {row["svname"]: int(row["stot"]) for row in self._rows(backend) if row["status"].startswith("UP")}
+
     def up(self, backend: str) -> int:
         """How many servers HAProxy finds well."""
         assert self._haproxy.lives, self.log("haproxy")

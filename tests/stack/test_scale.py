@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from http.cookiejar import CookieJar
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from commands.triton_installation import find_installation
+from commands.triton_server import HOST
 from frontend.client import SpeechClient
 from tests.conftest import Figure
 from tests.stack.conftest import ENVIRONMENT, Render, same_sound
@@ -173,6 +176,24 @@ async def test_a_killed_frontend_takes_only_its_own_sockets_with_it(scaled: Scal
     await _whole(scaled, BACK_LIMIT_S)
     async with listeners(scaled, 3):
         assert min(await asyncio.to_thread(scaled.sessions, "frontends")) > 0
+
+
+def test_a_browser_stays_with_the_frontend_that_gave_it_its_token(scaled: Scaled) -> None:
+    """Which alone knows the token. Whoever keeps no cookies is balanced freely."""
+
+    def servers_of(visits: int, *handlers: urllib.request.BaseHandler) -> set[str]:
+        before = scaled.served("frontends")
+        for _ in range(visits):
+            # A connection each, since a browser may open several.
+            visit = urllib.request.Request(
+                f"http://{HOST}:{scaled.ports.balanced_http}/", headers={"Connection": "close"}
+            )
+            urllib.request.build_opener(*handlers).open(visit, timeout=5).close()
+        after = scaled.served("frontends")
+        return {name for name in after if after[name] > before[name]}
+
+    assert len(servers_of(6, urllib.request.HTTPCookieProcessor(CookieJar()))) == 1
+    assert len(servers_of(6)) == len(ADDRESSES)
 
 
 async def test_prometheus_is_told_of_every_server(scaled: Scaled) -> None:
