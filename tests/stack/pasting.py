@@ -19,7 +19,7 @@ from tests.documents import SHELL, Block, all_blocks
 from tests.stack.serving import START_TIMEOUT, STOP_TIMEOUT
 
 SERVE = "scripts/serve\n"
-"""The block that starts what all others talk to; others end with it too, with something before it."""
+"""The block that starts what all others talk to."""
 RUN_ELSEWHERE = {
     (
         "docs/clients.md",
