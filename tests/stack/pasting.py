@@ -19,7 +19,7 @@ from tests.documents import SHELL, Block, all_blocks
 from tests.stack.serving import START_TIMEOUT, STOP_TIMEOUT
 
 SERVE = "scripts/serve\n"
-"""The block that starts what all others talk to; others end with it too, with something before it."""
+"""The block that starts what all others talk to."""
 RUN_ELSEWHERE = {
     (
         "docs/clients.md",
@@ -37,7 +37,7 @@ RUN_ELSEWHERE = {
     "test_the_browser_s_example_is_heard_in_a_browser",
 }
 """By document and heading: the test that runs the blocks there, in surroundings of its own."""
-BLOCK_S = 60.0
+BLOCK_S = 180.0
 # 0x8914 sets the flags of a network interface: a new network's loopback is down.
 LOOPBACK_UP = """
 import fcntl, socket, struct, sys

@@ -56,17 +56,14 @@ def base(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_greedy(demo(model_type="base"), tmp_path_factory.mktemp("checkpoint") / "base")
 
 
-def cloned(folder: Path) -> Clone:
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone with voices of its own and somebody's recording in it."""
+    folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(VOICES, folder / "voices")
     reference, rate = soundfile.read(VOICES / "callum" / "reference.wav")
     soundfile.write(folder / "anna.flac", reference, rate)
-    return Clone(folder, {**ENVIRONMENT, "QWEN3_TTS_VOICES": str(folder / "voices")})
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    made = cloned(tmp_path_factory.mktemp("clone"))
+    made = Clone(folder, {**ENVIRONMENT, "QWEN3_TTS_VOICES": str(folder / "voices")})
     yield made
     made.close()
 
@@ -94,17 +91,6 @@ def heard(path: Path) -> Pcm:
     return np.concatenate([np.ravel(frame) for frame in frames])
 
 
-SERVING = [block for block in pasted() if block.source.endswith(SERVE) and block.source != SERVE]
-
-
-@pytest.mark.parametrize("block", SERVING, ids=lambda block: block.place)
-def test_a_block_that_serves_otherwise_does_so(tmp_path: Path, base: Path, block: Block) -> None:
-    clone = cloned(tmp_path)
-    running = clone.start(["bash", "-c", block.source], "serve: ready", QWEN3_TTS_MODEL=str(base))
-    assert running.interrupt() == 0, running.lines
-    clone.close()
-
-
 def test_the_first_command_of_the_readme_starts_a_server(served: Running) -> None:
     assert pasted()[0].source == SERVE
     assert any("ws://127.0.0.1:8080/api/v1/speak" in line for line in served.lines)
@@ -112,7 +98,7 @@ def test_the_first_command_of_the_readme_starts_a_server(served: Running) -> Non
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in pasted() if not block.source.endswith(SERVE) and "$KEY" not in block.source],
+    [block for block in pasted() if block.source != SERVE and "$KEY" not in block.source],
     ids=lambda block: block.place,
 )
 def test_a_block_does_what_it_says(clone: Clone, served: Running, made: dict[str, Pcm], block: Block) -> None:
