@@ -19,7 +19,7 @@ from frontend.errors import (
     Unsupported,
 )
 from frontend.synthesis import Chunk, ModelState, ModelStatus, Segment, SpeechRequest
-from frontend.triton import TritonSpeech
+from frontend.triton import UTTERANCE_HEADER, TritonSpeech
 from tests.frontend.triton_double import Stream, TritonDouble, serving
 
 REQUEST = SpeechRequest("Hello.")
@@ -222,9 +222,12 @@ async def test_a_silent_model_that_does_not_answer_is_dead(double: TritonDouble,
 
 
 async def test_a_silent_model_that_was_loaded_anew_is_dead(double: TritonDouble, triton: TritonSpeech) -> None:
-    await triton.describe()
+    async def answer(stream: Stream) -> None:
+        double.description = {"model": "tiny", "instance": "two"}
+        await stream.send(b"", {"model": "tiny", "instance": "one"})
+
     double.behaviour = speak_once_and_fall_silent
-    double.description = {"model": "tiny", "instance": "two"}
+    double.description = answer
     with pytest.raises(BackendDied, match="loaded anew"):
         await spoken(triton)
 
@@ -237,6 +240,30 @@ async def test_a_silent_model_that_lives_is_waited_for(double: TritonDouble, tri
 
     double.behaviour = pause
     assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME, INFO)]
+
+
+async def test_a_balancer_can_tell_which_server_is_asked_about_an_utterance(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    """Any other would describe another model, or cancel nothing."""
+
+    async def answer(stream: Stream) -> None:
+        asked.put_nowait(stream.metadata.get(UTTERANCE_HEADER))
+        await stream.send(b"", {"model": "tiny", "instance": "one"})
+
+    asked: asyncio.Queue[str | None] = asyncio.Queue()
+    double.behaviour = speak_once_and_fall_silent
+    double.description = answer
+    async with aclosing(triton.speak(REQUEST)) as chunks:
+        await anext(chunks)
+        waiting = asyncio.create_task(anext(chunks))
+        named = await asyncio.wait_for(asked.get(), 5)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert named == double.streams[0].metadata[UTTERANCE_HEADER] == await asyncio.wait_for(double.left.get(), 5)
+    await triton.describe()
+    assert await asked.get() is None
 
 
 async def test_one_unanswered_question_is_not_death(double: TritonDouble, triton: TritonSpeech) -> None:

@@ -1,9 +1,10 @@
-"""Two Tritons and two frontends behind a real HAProxy with deploy/haproxy/haproxy.cfg, as the profile `scale` has them.
+"""Two Tritons and two frontends behind a real HAProxy with its shipped configuration, as the profile `scale` runs them.
 
 Each server has a loopback address of its own, so that they share their ports as containers do, and a real name server
 tells HAProxy the addresses. Knows processes and counts; not what is spoken.
 """
 
+import contextlib
 import csv
 import os
 import re
@@ -28,6 +29,8 @@ from tests.conftest import REPOSITORY
 
 CONFIG = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
+# Shorter than tests would like to wait; what it does is the same.
+SLOW_START = "1s"
 # Debian has it where ordinary users do not look.
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -65,7 +68,8 @@ class Server:
 
     def kill(self) -> None:
         """What a crash does: everything of it is gone at once."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._shared_memory is not None:
             for left in SHARED_MEMORY.glob(f"{self._shared_memory}*"):
@@ -112,13 +116,20 @@ class Scaled:
 
     def sessions(self, backend: str) -> list[int]:
         """Connections or streams that HAProxy has now with each server that it has asked and found well."""
-        rows = self._rows(backend)
-        return [int(row["scur"]) for row in rows if row["status"].startswith("UP") and row["check_status"] == "L7OK"]
+        # A check under way has a star before the result of the last.
+        well = [row for row in self._rows(backend) if row["check_status"].removeprefix("* ") == "L7OK"]
+        return [int(row["scur"]) for row in well if row["status"].startswith("UP")]
 
     def up(self, backend: str) -> int:
         """How many servers HAProxy finds well."""
         assert self._haproxy.lives, self.log("haproxy")
         return len(self.sessions(backend))
+
+    def is_whole(self) -> bool:
+        """Whether every server is well and takes its full share."""
+        rows = [row for backend in ("tritons", "frontends") for row in self._rows(backend)]
+        slow = any(row["throttle"] not in ("", "100") for row in rows if row["status"].startswith("UP"))
+        return not slow and self.up("tritons") == self.up("frontends") == len(ADDRESSES)
 
     def statistics(self, path: str) -> str:
         with urllib.request.urlopen(f"http://{HOST}:{self.ports.statistics}{path}", timeout=5) as answer:
@@ -142,6 +153,7 @@ class Scaled:
     def _haproxy_settings(self) -> dict[str, str]:
         ports = self.ports
         return {
+            "SLOW_START": SLOW_START,
             "NAMESERVER": f"{HOST}:{ports.names}",
             "TRITON_GRPC_PORT": str(ports.grpc),
             "TRITON_HTTP_PORT": str(ports.http),

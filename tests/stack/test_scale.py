@@ -30,6 +30,7 @@ SHORT = "Somebody answers."
 START_LIMIT_S = 120.0
 BACK_LIMIT_S = 60.0
 TAKEN_OVER_S = 2.0
+GOES_ON_LIMIT_S = 20.0
 # Longer than an utterance may be silent before the model is asked about it, twice.
 PAUSE_S = 2.3
 LIVE_TEXTS = [["Nobody knows ", "which of them ", "it will be."], ["Every word ", "goes where ", "the first one went."]]
@@ -48,10 +49,8 @@ def scaled(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 async def _whole(scaled: Scaled, limit_s: float) -> float:
-    """How long it takes until HAProxy finds every server well."""
-    return await seconds_until(
-        lambda: scaled.up("tritons") == len(ADDRESSES) and scaled.up("frontends") == len(ADDRESSES), limit_s
-    )
+    """How long it takes until every server is well and takes its share."""
+    return await seconds_until(scaled.is_whole, limit_s)
 
 
 @contextlib.asynccontextmanager
@@ -69,13 +68,14 @@ async def listeners(scaled: Scaled, count: int) -> AsyncIterator[list[tuple[Clie
     await seconds_until(lambda: sum(scaled.active()) == 0, BACK_LIMIT_S)
 
 
-async def _goes_on(socket: ClientConnection, heard: Heard) -> bool:
-    """Whether more sound comes, or what came instead."""
-    async with asyncio.timeout(10):
-        try:
-            await listen(socket, heard, messages=len(heard.pcm) + 20)
-        except ConnectionClosed:
-            return False
+async def _goes_on(socket: ClientConnection, heard: Heard, moment: float) -> bool:
+    """Whether sound still comes at a moment, when all that was on its way before has come."""
+    async with asyncio.timeout_at(asyncio.get_running_loop().time() + GOES_ON_LIMIT_S):
+        while not heard.terminal and time.monotonic() < moment:
+            try:
+                await listen(socket, heard, messages=len(heard.pcm) + 1)
+            except ConnectionClosed:
+                return False
     return not heard.terminal
 
 
@@ -92,13 +92,13 @@ async def _heard_again(scaled: Scaled) -> float:
 
 
 async def test_utterances_and_sockets_are_shared_out_evenly(scaled: Scaled, figure: Figure) -> None:
-    async with listeners(scaled, 8):
+    async with listeners(scaled, 6):
         utterances, sockets = await asyncio.gather(
             asyncio.to_thread(scaled.active), asyncio.to_thread(scaled.sessions, "frontends")
         )
-    figure("scale: eight utterances over two Tritons", utterances)
-    assert min(utterances) >= 3
-    assert min(sockets) >= 3
+    figure("scale: six utterances over two Tritons", utterances)
+    assert min(utterances) >= 2
+    assert min(sockets) >= 2
 
 
 async def test_live_text_stays_with_the_server_that_speaks_it(scaled: Scaled, render: Render) -> None:
@@ -122,13 +122,16 @@ async def test_live_text_stays_with_the_server_that_speaks_it(scaled: Scaled, re
 
 
 async def test_a_killed_triton_takes_only_its_own_utterances_with_it(scaled: Scaled, figure: Figure) -> None:
-    async with listeners(scaled, 6) as speaking:
+    async with listeners(scaled, 4) as speaking:
         lost, kept = await asyncio.to_thread(scaled.active)
         assert lost > 0
         assert kept > 0
         scaled.tritons[0].kill()
         killed_at = time.monotonic()
-        first, *alive = await asyncio.gather(_heard_again(scaled), *(_goes_on(*listener) for listener in speaking))
+        later = killed_at + TAKEN_OVER_S
+        first, *alive = await asyncio.gather(
+            _heard_again(scaled), *(_goes_on(socket, heard, later) for socket, heard in speaking)
+        )
     figure("scale: the next utterance is heard after a Triton is killed", f"{first - killed_at:.2f} s")
     assert first - killed_at < TAKEN_OVER_S
     assert alive.count(True) == kept
@@ -136,9 +139,9 @@ async def test_a_killed_triton_takes_only_its_own_utterances_with_it(scaled: Sca
         assert lives or json.loads(heard.terminal)["type"] == "error"
     scaled.tritons[0].start_again()
     back = await _whole(scaled, BACK_LIMIT_S)
-    async with listeners(scaled, 4):
+    async with listeners(scaled, 3):
         taken = await asyncio.to_thread(scaled.active)
-    figure("scale: a Triton that was started again is found well", f"after {back:.1f} s, then has {taken[0]} of 4")
+    figure("scale: a Triton that was started again is found well", f"after {back:.1f} s, then has {taken[0]} of 3")
     assert taken[0] > 0
 
 
@@ -154,18 +157,21 @@ async def test_a_hung_triton_is_passed_over(scaled: Scaled, figure: Figure) -> N
 
 
 async def test_a_killed_frontend_takes_only_its_own_sockets_with_it(scaled: Scaled, figure: Figure) -> None:
-    async with listeners(scaled, 6) as speaking:
+    async with listeners(scaled, 4) as speaking:
         shares = await asyncio.to_thread(scaled.sessions, "frontends")
         assert min(shares) > 0
         scaled.frontends[0].kill()
         killed_at = time.monotonic()
-        first, *alive = await asyncio.gather(_heard_again(scaled), *(_goes_on(*listener) for listener in speaking))
+        later = killed_at + TAKEN_OVER_S
+        first, *alive = await asyncio.gather(
+            _heard_again(scaled), *(_goes_on(socket, heard, later) for socket, heard in speaking)
+        )
     figure("scale: the next utterance is heard after a frontend is killed", f"{first - killed_at:.2f} s")
     assert first - killed_at < TAKEN_OVER_S
     assert alive.count(True) in shares
     scaled.frontends[0].start_again()
     await _whole(scaled, BACK_LIMIT_S)
-    async with listeners(scaled, 4):
+    async with listeners(scaled, 3):
         assert min(await asyncio.to_thread(scaled.sessions, "frontends")) > 0
 
 
