@@ -78,11 +78,10 @@ class Steps:
         device = self._place.device
         seconds = []
         for _ in range(repeats + 1):
-            prompts = [self._prompt(length) for _ in range(rows)]
+            newcomers = [(self._prompt(length), None) for _ in range(rows)]
             synchronize(device)
             start = time.perf_counter()
-            for prompt in prompts:
-                self._runner.prepare(prompt, None)
+            self._runner.prepare_many(newcomers)
             synchronize(device)
             seconds.append(time.perf_counter() - start)
         return Timing(tuple(seconds[1:]))

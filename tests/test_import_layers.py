@@ -13,6 +13,7 @@ VERSION = REPOSITORY / "model_repository" / "qwen3_tts" / "1"
 ENGINE, FRONTEND, COMMANDS = VERSION / "tts_engine", REPOSITORY / "frontend", REPOSITORY / "scripts" / "commands"
 MODEL_FILE = VERSION / "model.py"
 SOURCES = sorted(p for place in (VERSION, FRONTEND, COMMANDS) for p in place.rglob("*.py"))
+MEASURING = sorted((REPOSITORY / "benchmarks").glob("*.py"))
 
 # Where HTTP and WebSockets are met; everything behind them is plain asyncio.
 QUART_FILES = {
@@ -205,6 +206,10 @@ def test_two_files_know_open_telemetry() -> None:
     assert importers_of("opentelemetry") == {FRONTEND / "tracing.py", FRONTEND / "trace_export.py"}
 
 
+def test_nothing_that_serves_knows_that_it_is_measured() -> None:
+    assert importers_of("benchmarks") == set()
+
+
 def test_few_files_of_the_frontend_know_the_web_framework() -> None:
     assert importers_of("quart") <= {FRONTEND / name for name in QUART_FILES}
     assert FRONTEND / "app.py" in importers_of("quart")
@@ -253,7 +258,7 @@ def test_no_file_is_named_for_having_no_responsibility() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES + MEASURING, ids=name_of)
 def test_files_and_functions_can_be_read_at_one_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
     functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -261,6 +266,6 @@ def test_files_and_functions_can_be_read_at_one_sitting(path: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+@pytest.mark.parametrize("path", SOURCES + MEASURING, ids=name_of)
 def test_a_file_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), "a module opens with what it is and what it does not know"
