@@ -118,7 +118,7 @@ class InstantRunner(Runner):
         self._utterances[target] = self._utterances.pop(source)
 
     def park(self, slot: int, length: int, trailing: int) -> Parked:
-        return _ParkedRow([], self._utterances[slot])
+        return _ParkedRow([self._tone], self._utterances[slot])
 
     def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
         assert isinstance(parked, _ParkedRow), "only what this runner has parked"
