@@ -196,9 +196,7 @@ def test_commands_use_public_names_of_the_engine() -> None:
 @pytest.mark.parametrize(
     ("package", "files"), [("tritonclient", {"triton.py", "triton_contract.py"}), ("grpc", {"triton.py"})]
 )
-def test_one_file_speaks_to_triton_and_one_more_knows_its_tensors(
-    package: str, files: set[str]
-) -> None:
+def test_one_file_speaks_to_triton_and_one_more_knows_its_tensors(package: str, files: set[str]) -> None:
     inside = {path for path in importers_of(package) if not path.is_relative_to(COMMANDS)}
     assert inside == {FRONTEND / name for name in files}
 
