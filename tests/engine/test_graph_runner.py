@@ -3,6 +3,7 @@
 What only a card can show stands in test_gpu.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 from tests.conftest import Demo
 from tests.engine.cuda_double import CudaDouble, Event, install
-from tts_engine import EngineConfig
+from tests.engine.fakes import Listener
+from tts_engine import Engine, EngineConfig, Speak
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
 from tts_engine.landing import SHEET, Berth, Flight, LandingRing
 from tts_engine.prompt import Prompt
@@ -19,7 +21,7 @@ from tts_engine.runner import Frame, Runner
 from tts_engine.sampling_values import Sampling
 
 CPU = torch.device("cpu")
-CONFIG = EngineConfig(slots=5, max_text_tokens=20, segment_tokens=20, max_instruct_tokens=8, max_frames=30)
+CONFIG = EngineConfig(slots=5, max_text_tokens=40, segment_tokens=20, max_instruct_tokens=8, max_frames=30)
 SAMPLING = Sampling(0.9, 50, 1.0, 1.05, 0.9, 50, 1.0, seed=0)
 
 
@@ -154,6 +156,31 @@ def test_a_berth_is_used_again_only_when_its_last_results_have_come(monkeypatch:
         berth.arrived.waits -= 1
     assert berths[0] is berths[2]
     assert berths[0] is not berths[1]
+
+
+def test_an_engine_that_runs_ahead_over_recordings_says_what_one_that_waits_says(
+    networks: tuple[Checkpoint, Networks],
+    engine_with: Callable[[Runner, EngineConfig], Engine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nine utterances in five slots, some of two segments, some that end at once: rows come, go and move."""
+    files, loaded = networks
+    graphed, plain = (Runner(loaded, files.model, CONFIG, CPU, torch.float64) for _ in range(2))
+    install(monkeypatch)
+    graphed._record(CONFIG.slots, CPU)
+    speaks = [
+        Speak(text="Hello there, you. " * (1 + seed % 2), seed=seed, max_frames=3 + 5 * (seed % 4), voice="ryan")
+        for seed in range(9)
+    ]
+    said = []
+    for runner in (graphed, plain):
+        engine, listeners = engine_with(runner, CONFIG), [Listener() for _ in speaks]
+        for speak, listener in zip(speaks, listeners, strict=True):
+            engine.submit(speak, listener)
+        assert [listener.outcome.error for listener in listeners] == [None] * len(speaks)
+        said.append([listener.codes for listener in listeners])
+    assert sum(map(len, said[0])) > 50
+    assert all(np.array_equal(one, other) for one, other in zip(*said, strict=True))
 
 
 def test_a_sheet_holds_samples_codes_and_ends() -> None:
