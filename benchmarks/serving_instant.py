@@ -120,7 +120,13 @@ class InstantEngine(Engine):
 
     @classmethod
     def load(
-        cls, checkpoint: Path, config: EngineConfig, voices: Path | None, device: str = "auto", dtype: str = "auto"
+        cls,
+        checkpoint: Path,
+        config: EngineConfig,
+        voices: Path | None,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: str = "auto",
     ) -> Self:
         """As Engine.load, of whose checkpoint only config and tokenizer are read. It must not be one that clones."""
         torch.set_num_threads(1)

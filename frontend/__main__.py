@@ -13,6 +13,7 @@ from frontend.metrics import Metrics
 from frontend.registry import SessionRegistry
 from frontend.server import Drain, open_listener, serve
 from frontend.settings import Settings, SettingsError, load
+from frontend.trace_export import start_export
 from frontend.triton import TritonSpeech
 from frontend.triton_pool import TritonPool
 
@@ -42,9 +43,11 @@ def main() -> int:
     except OSError as error:
         print(f"frontend: cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", file=sys.stderr)
         return 1
+    stop_traces = start_export()
     asyncio.run(_run(settings, doors, listener, metrics))
-    if stop_metrics is not None:
-        stop_metrics()
+    for stop in (stop_metrics, stop_traces):
+        if stop is not None:
+            stop()
     return 0
 
 

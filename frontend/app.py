@@ -29,6 +29,7 @@ from frontend.readiness import Readiness
 from frontend.registry import SessionRegistry
 from frontend.settings import Settings
 from frontend.synthesis import SAMPLE_RATE, Description, Speech
+from frontend.tracing import arriving
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,12 @@ def create_app(
     sessions = registry if registry is not None else SessionRegistry()
     readiness = Readiness(speech, period_s=settings.ready_period_s, fresh_s=settings.ready_fresh_s)
     admission = _admission(settings, readiness)
-    add_doors(app, doors if doors is not None else Doors.of(settings), settings.proxies)
+    counted = metrics if metrics is not None else Metrics()
+    counted.ready.set_function(lambda: readiness.well)
+    add_doors(app, doors if doors is not None else Doors.of(settings), settings.proxies, counted.refused)
     add_page(app, Page())
     _add_lifetime(app, readiness)
     _add_health(app, readiness, sessions)
-    counted = metrics if metrics is not None else Metrics()
     _add_speak(app, settings, speech, readiness, sessions, admission, counted)
     callers = Callers(lambda: AdmittedSpeech(speech, admission, caller().account), _require_admin)
     add_api(app, settings, callers, readiness, sessions, counted)
@@ -136,6 +138,7 @@ def _add_speak(
             try:
                 place.enter_context(admission.socket(who.account, who.address))
             except TooManyRequests as full:
+                metrics.refused("websocket", "TOO_MANY_REQUESTS")
                 return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full)), full.retry_after_ms)
             chosen = SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.requested_subprotocols else None
             await websocket.accept(subprotocol=chosen)
@@ -144,5 +147,6 @@ def _add_speak(
             admitted = AdmittedSpeech(speech, admission, who.account)
             session_id = "s_" + secrets.token_hex(8)
             log.info("session opened session=%s key=%s protocol=%s", session_id, who.label, chosen or "v1")
-            await converse(socket, chosen, admitted, readiness, settings, sessions, session_id, metrics)
+            with metrics.connection(), arriving(websocket.headers.get):
+                await converse(socket, chosen, admitted, readiness, settings, sessions, session_id, metrics)
         return None

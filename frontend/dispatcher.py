@@ -92,7 +92,8 @@ class Dispatcher:
             if self._fits(mode, list(self._active)):
                 self._waiting.remove(spoken)
                 self._active.add(spoken)
-                spoken.task = self._group.create_task(self._serve(spoken))
+                with spoken.traced():
+                    spoken.task = self._group.create_task(self._serve(spoken))
                 self._group.create_task(self._watch(spoken, spoken.task))
 
     async def _watch(self, spoken: Spoken, task: asyncio.Task[None]) -> None:

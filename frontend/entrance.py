@@ -5,6 +5,7 @@ It translates Quart's requests for doors.py and page.py, and decides nothing its
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from quart import Quart, Response, g, jsonify, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
@@ -36,10 +37,13 @@ def add_page(app: Quart, page: Page) -> None:
         return await answer(name)
 
 
-def add_doors(app: Quart, doors: Doors, proxies: int) -> None:
-    """Every route but the open ones asks who comes; `POST /v1/tokens` gives a browser its token."""
+def add_doors(app: Quart, doors: Doors, proxies: int, refused: Callable[[str, str], None]) -> None:
+    """Every route but the open ones asks who comes; `POST /v1/tokens` gives a browser its token.
 
-    async def admit(arrival: BaseRequestWebsocket, protocols: tuple[str, ...]) -> Response | None:
+    refused: told at which door (`websocket`, `http`) and with which code somebody was sent away.
+    """
+
+    async def admit(arrival: BaseRequestWebsocket, door: str, protocols: tuple[str, ...] = ()) -> Response | None:
         rule = arrival.url_rule
         if rule is None or rule.rule in OPEN:
             return None
@@ -49,16 +53,17 @@ def add_doors(app: Quart, doors: Doors, proxies: int) -> None:
             g.caller = doors.admit(_knock(arrival, protocols, proxies), _now())
         except Refusal as refusal:
             log.info("refused status=%d code=%s path=%s", refusal.status, refusal.code, rule.rule)
+            refused(door, refusal.code)
             return refuse(refusal)
         return None
 
     @app.before_request
     async def before_request() -> Response | None:
-        return await admit(request, ())
+        return await admit(request, "http")
 
     @app.before_websocket
     async def before_websocket() -> Response | None:
-        return await admit(websocket, tuple(websocket.requested_subprotocols))
+        return await admit(websocket, "websocket", tuple(websocket.requested_subprotocols))
 
     @app.after_request
     async def after_request(response: Response) -> Response:
@@ -66,6 +71,10 @@ def add_doors(app: Quart, doors: Doors, proxies: int) -> None:
         response.headers.update(_cross_origin(request.headers.get("Origin"), doors))
         return response
 
+    _add_tokens(app, doors)
+
+
+def _add_tokens(app: Quart, doors: Doors) -> None:
     @app.post("/v1/tokens")
     async def tokens() -> Response:
         try:
@@ -109,7 +118,7 @@ def _knock(arrival: BaseRequestWebsocket, protocols: tuple[str, ...], proxies: i
 def _preflight(arrival: BaseRequestWebsocket, doors: Doors) -> Response:
     allowed = _cross_origin(arrival.headers.get("Origin"), doors)
     if allowed:
-        methods, headers = "GET, POST, DELETE", "Authorization, Content-Type"
+        methods, headers = "GET, POST, DELETE", "Authorization, Content-Type, Traceparent, Tracestate"
         allowed |= {"Access-Control-Allow-Methods": methods, "Access-Control-Allow-Headers": headers}
         allowed |= {"Access-Control-Max-Age": "600"}
     return Response(b"", 204, allowed)

@@ -19,6 +19,7 @@ from frontend.registry import SessionRegistry
 from frontend.settings import Settings
 from frontend.speech_order import SpeechOrder, read_order, voice_of
 from frontend.synthesis import Description, Speech, SpeechRequest
+from frontend.tracing import arriving
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def add_speech(
         if settings.strict_model:
             _require_model(order.model, description)
         voice = voice_of(order.voice, known_voices(description), settings.aliases)
-        tally = metrics.utterance(DOOR)
+        with arriving(request.headers.get):
+            tally = metrics.utterance(DOOR)
         speaking = EncodedSpeech(
             speech_of_caller().speak(
                 SpeechRequest(

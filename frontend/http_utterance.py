@@ -54,7 +54,8 @@ class EncodedSpeech:
                     self._tally.cancelling()
                     self._reason = "cancelled"
                     raise
-        except SpeechError:
+        except SpeechError as failure:
+            self._tally.failed(failure)
             self._reason = "failed" if self._tally.first_audio_s is not None else "refused"
             raise
         finally:
@@ -95,6 +96,7 @@ class EncodedSpeech:
             pcm = chunk.pcm[: self._room]
             self._room -= len(pcm)
             if pcm:
+                self._tally.made(len(pcm) / BYTES_PER_SAMPLE / SAMPLE_RATE)
                 yield pcm if self._stretch is None else self._stretch.push(pcm)
             if len(pcm) < len(chunk.pcm):
                 self._reason = "max_length"
@@ -135,7 +137,8 @@ class HttpUtterance:
         # A client that leaves before the body is begun leaves nobody who would close it.
         self._task.add_done_callback(self._abandoned)
         try:
-            self._first = await anext(self._portions, b"")
+            with self._tally.span.current():
+                self._first = await anext(self._portions, b"")
         except BaseException:
             await self.aclose()
             raise
@@ -193,6 +196,7 @@ class HttpUtterance:
             "bytes": self._tally.sent_bytes,
             "ttfa_ms": None if first_s is None else round(first_s * 1000),
             "total_ms": round(self._tally.seconds * 1000),
+            "trace": self._tally.span.trace_id,
         }
         return " ".join(f"{key}={json.dumps(value)}" for key, value in facts.items())
 

@@ -26,6 +26,11 @@ class Readiness:
         self._failure: LoadFailed | NotReady | None = NotReady("the model was not asked yet")
         self.description: Description | None = None
 
+    @property
+    def well(self) -> bool:
+        """Whether the last question was answered. May be asked by any thread."""
+        return self._failure is None
+
     async def watch(self) -> None:
         """Asks every period, for ever."""
         loop = asyncio.get_running_loop()

@@ -45,12 +45,14 @@ class Serving:
             await Speaking(spoken, self._speech, description, self._settings, self._put, self.hurry).run()
             last_words: list[Data] = []
         except SpeechError as failure:
+            spoken.failed(failure)
             if _casts_doubt(failure):
                 self._readiness.doubt()
             last_words = [_failure(spoken, failure)]
             if isinstance(failure, LoadFailed):
                 self._end_at_once(spoken, last_words, "the model could not be loaded")
-        except Exception:  # the root of this task: a defect of ours is told to the client
+        except Exception as defect:  # the root of this task: a defect of ours is told to the client
+            spoken.failed(defect)
             log.exception("request failed request=%.64r", spoken.request_id)
             spoken.reason = "failed"
             text = "the server failed while it spoke this text"

@@ -155,6 +155,8 @@ class Session:
             self._submit(message, now)
 
     def _refuse(self, code: str, text: str, culprit: messages.Speak | messages.InvalidMessage | None) -> None:
+        if self._metrics is not None:
+            self._metrics.refused("websocket", code)
         self._put(messages.error(code, text, culprit.request_id if culprit is not None else None))
 
     def _put(self, text: str) -> None:
@@ -187,7 +189,8 @@ class Session:
         while True:
             utterance = await self._accepted.get()
             if not utterance.cancelled:
-                utterance.task = group.create_task(self._speak(utterance))
+                with utterance.traced():
+                    utterance.task = group.create_task(self._speak(utterance))
                 await asyncio.wait({utterance.task})
             # The task is over, so its slot is free, before the client hears of it.
             if utterance.cancelled:
@@ -211,9 +214,11 @@ class Session:
         except SpeechError as failure:
             if isinstance(failure, InferenceFailed | NotReady):
                 self._readiness.doubt()
+            utterance.failed(failure)
             utterance.reason = f"failed:{type(failure).__name__}"
             terminal = messages.error(messages.code_of(failure), str(failure), request_id)
-        except Exception:  # the root of this task: a defect ends the utterance, not the socket
+        except Exception as defect:  # the root of this task: it ends the utterance, not the socket
+            utterance.failed(defect)
             log.exception("utterance failed session=%s", self._session_id)
             utterance.reason = "failed:defect"
             text = "the server failed while it spoke this text"
@@ -236,7 +241,7 @@ class Session:
         async with aclosing(self._speech.speak(request)) as chunks:
             async for chunk in chunks:
                 for piece in _pieces(chunk.pcm[:left]):
-                    utterance.heard()
+                    utterance.heard(len(piece))
                     await self._outbox.put_audio(piece, utterance.sent)
                 left -= len(chunk.pcm)
                 if chunk.info is not None and "reason" in chunk.info:

@@ -6,6 +6,7 @@ It starts and ends nothing itself, and knows neither the socket nor the model.
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from frontend import events_v2
@@ -56,6 +57,15 @@ class Spoken:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     tally: Tally | None = None
 
+    def traced(self) -> AbstractContextManager[None]:
+        """Calls made within, and by tasks begun within, belong to this request's trace."""
+        return nullcontext() if self.tally is None else self.tally.span.current()
+
+    def failed(self, failure: Exception) -> None:
+        """An error ends it, or refuses it."""
+        if self.tally is not None:
+            self.tally.failed(failure)
+
     def cancel(self, reason: str) -> bool:
         """Whether this ends it; it does not when it was cancelled before or its terminal is on its way."""
         if self.cancelled or self.settled.is_set():
@@ -79,6 +89,7 @@ class Spoken:
             self.samples += samples
             if self.tally is not None:
                 self.tally.heard()
+                self.tally.made(samples / self.speak.wishes.format.sample_rate, in_time=self.speak.final)
                 self.tally.sent(len(frame))
             return [frame]
 
@@ -126,6 +137,7 @@ class Spoken:
             "samples": self.samples,
             "ttfa_ms": None if self.first_at is None else round((self.first_at - self.asked_at) * 1000),
             "total_ms": round((now - self.asked_at) * 1000),
+            "trace": None if self.tally is None else self.tally.span.trace_id,
         }
         return " ".join(f"{key}={json.dumps(value)}" for key, value in facts.items())
 

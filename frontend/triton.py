@@ -8,6 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from frontend import errors
 from frontend.live_requests import growing, only
 from frontend.silence import Silence
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
+from frontend.tracing import calling
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ CHANNEL_ARGUMENTS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
+_Requests = AsyncIterator[dict[str, Any]]
+_More = AsyncIterator[str] | None
 _WIRE = {"TYPE_STRING": "BYTES", "TYPE_BOOL": "BOOL"}
 _NUMPY = {
     "TYPE_STRING": np.object_,
@@ -120,18 +124,21 @@ class TritonSpeech:
         await self._client.close()
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
-    async def speak(
-        self, request: SpeechRequest, more: AsyncIterator[str] | None = None
-    ) -> AsyncGenerator[Chunk, None]:
+    async def speak(self, request: SpeechRequest, more: _More = None) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        with calling(self._url) as trace:
+            async with aclosing(self._chunks(request, more, trace)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chunks(self, request: SpeechRequest, more: _More, trace: dict[str, str]) -> AsyncGenerator[Chunk, None]:
         name = uuid.uuid4().hex
         inputs = {key: value for key, value in asdict(request).items() if value is not None} | {"utterance": name}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
-        responses = self._open(requests, None, name)
+        responses = self._open(requests, None, trace | {UTTERANCE_HEADER: name})
         silence = Silence(responses.cancel)
-        asking = partial(self.describe, name)
-        watching = asyncio.create_task(silence.watch(asking, self._probe_s, self._stall_s))
+        watching = asyncio.create_task(silence.watch(partial(self.describe, name), self._probe_s, self._stall_s))
         begun = over = False
         try:
             while (result := await self._next(responses, silence)) is not None:
@@ -161,7 +168,8 @@ class TritonSpeech:
 
         Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
         """
-        responses = self._open(only({"describe": True}), self._describe_timeout_s, utterance)
+        headers = {} if utterance is None else {UTTERANCE_HEADER: utterance}
+        responses = self._open(only({"describe": True}), self._describe_timeout_s, headers)
         try:
             result = await _read(responses)
         except grpc.aio.AioRpcError as failure:
@@ -198,15 +206,12 @@ class TritonSpeech:
             return ModelStatus(ModelState.FAILED, failures[0].strip())
         return ModelStatus(ModelState.ABSENT)
 
-    def _open(
-        self, requests: AsyncIterator[dict[str, Any]], timeout_s: float | None, utterance: str | None
-    ) -> _Responses:
-        async def packed() -> AsyncIterator[dict[str, Any]]:
+    def _open(self, requests: _Requests, timeout_s: float | None, headers: dict[str, str]) -> _Responses:
+        async def packed() -> _Requests:
             # Its end half-closes the stream, after which the server ends it when all is sent.
             async for inputs in requests:
                 yield {"model_name": self._model, "inputs": [_tensor(*item) for item in inputs.items()]}
 
-        headers = None if utterance is None else {UTTERANCE_HEADER: utterance}
         return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=headers)
 
     async def _next(self, responses: _Responses, silence: Silence) -> InferResult | None:
@@ -234,7 +239,9 @@ class TritonSpeech:
         leaving.add_done_callback(self._leaving.discard)
 
     async def _cancel(self, name: str) -> None:
-        responses = self._open(only({"utterance": name, "cancel": True}), self._describe_timeout_s, name)
+        responses = self._open(
+            only({"utterance": name, "cancel": True}), self._describe_timeout_s, {UTTERANCE_HEADER: name}
+        )
         try:
             await _read(responses)
         except (grpc.aio.AioRpcError, _Refused) as failure:
@@ -277,9 +284,12 @@ def _is_notice(chunk: Chunk) -> bool:
     return "accepted" in info or "refused" in info
 
 
-def _model_error(error: dict[str, str], begun: bool) -> errors.SpeechError:
+def _model_error(error: dict[str, Any], begun: bool) -> errors.SpeechError:
     # Speech that has begun cannot be refused any more: it broke off.
     kind = errors.InferenceFailed if begun else ERRORS.get(error["code"], errors.InferenceFailed)
+    if kind is errors.Overloaded:
+        retry_s = error.get("retry_after_s")
+        return errors.Overloaded(error["message"], None if retry_s is None else round(1000 * retry_s))
     return kind(error["message"])
 
 

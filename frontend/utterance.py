@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from frontend.messages import Speak
 from frontend.metrics import Tally
 from frontend.outbox import Sent
-from frontend.synthesis import BYTES_PER_SAMPLE
+from frontend.synthesis import BYTES_PER_SAMPLE, SAMPLE_RATE
 
 _LOGGED_CHARS = 64
 
@@ -35,10 +36,20 @@ class Utterance:
         if self.task is not None:
             self.task.cancel()
 
-    def heard(self) -> None:
-        """Audio of it was made."""
+    def traced(self) -> AbstractContextManager[None]:
+        """Calls made within, and by tasks begun within, belong to this utterance's trace."""
+        return nullcontext() if self.tally is None else self.tally.span.current()
+
+    def heard(self, pcm_bytes: int) -> None:
+        """So much audio of it was made."""
         if self.tally is not None:
             self.tally.heard()
+            self.tally.made(pcm_bytes / BYTES_PER_SAMPLE / SAMPLE_RATE)
+
+    def failed(self, failure: Exception) -> None:
+        """An error ends it."""
+        if self.tally is not None:
+            self.tally.failed(failure)
 
     def ended(self, reason: str) -> None:
         """Its slot is free, or will never be used."""
@@ -57,5 +68,6 @@ class Utterance:
             "samples": self.sent.pcm_bytes // BYTES_PER_SAMPLE,
             "ttfa_ms": None if first_at is None else round((first_at - self.asked_at) * 1000),
             "total_ms": round((now - self.asked_at) * 1000),
+            "trace": None if self.tally is None else self.tally.span.trace_id,
         }
         return " ".join(f"{key}={json.dumps(value)}" for key, value in facts.items())

@@ -215,7 +215,7 @@ def test_a_tensor_of_several_blocks_is_whole(tmp_path: Path) -> None:
 def spoken(demo: Path) -> dict[str, Rendered]:
     """Texts of three lengths, spoken greedily."""
     texts = ("Hi.", "Hello world, a sentence.", "Hello world, a sentence that is twice as long.")
-    engine = Engine.load(demo, EngineConfig(slots=3), voices=None, device="cpu", dtype="float32")
+    engine = Engine.load(demo, EngineConfig(slots=3), voices=None, device="cpu", dtype="float32", threads="1")
     engine.start()
     try:
         sinks = {text: Collector() for text in texts}

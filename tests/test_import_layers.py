@@ -27,10 +27,12 @@ NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "h
 ENGINE_LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
+    "counts": set(),
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
-    "devices": {"errors"},
+    "threads": {"errors"},
+    "devices": {"errors", "threads"},
     "audio": {"config", "errors"},
     "weights": {"errors"},
     "kv_cache": set(),
@@ -48,25 +50,35 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "voice_encoder": {"audio", "errors", "manifests", "networks"},
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},
-    "request": {"errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
+    "request": {"config", "errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
     "preparation": {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),
     },
+    "pace": {"config"},
     "scheduler": {"request"},
+    "turns": {"pace", "request", "scheduler"},
+    "admission": {"config", "counts", "errors", "pace", "request"},
     "chunking": {"config"},
     "delivery": {"chunking", "request"},
+    "metrics": {"config", "counts", "errors", "request"},
+    "utterance_log": {"errors", "metrics", "request"},
     "inbox": {"live_utterances", "request", "voice_encoder"},
     "runner": {
         *("audio", "checkpoint", "config", "kv_cache", "model_config", "networks", "prefix_cache", "prompt"),
         *("sampling", "sampling_values", "voice_encoder"),
     },
-    "generation": {"config", "errors", "prompt", "request", "runner", "scheduler"},
-    "engine": {
-        *("checkpoint", "config", "devices", "errors", "generation", "inbox", "live_utterances", "preparation"),
-        *("request", "runner", "voice_encoder", "voice_library", "voices"),
+    "reading": {"prompt", "request", "runner"},
+    "slots": {"config", "reading", "request", "runner", "scheduler", "turns"},
+    "generation": {
+        *("config", "counts", "errors", "pace", "prompt", "reading", "request", "runner", "scheduler", "slots"),
+        "turns",
     },
-    "__init__": {"config", "delivery", "engine", "errors", "request"},
+    "engine": {
+        *("admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
+        *("live_utterances", "pace", "preparation", "request", "runner", "voice_encoder", "voice_library", "voices"),
+    },
+    "__init__": {"config", "counts", "delivery", "engine", "errors", "metrics", "request", "utterance_log"},
 }
 
 
@@ -159,6 +171,10 @@ def test_one_file_of_the_frontend_speaks_to_triton(package: str) -> None:
     assert inside == {FRONTEND / "triton.py"}
 
 
+def test_two_files_know_open_telemetry() -> None:
+    assert importers_of("opentelemetry") == {FRONTEND / "tracing.py", FRONTEND / "trace_export.py"}
+
+
 def test_few_files_of_the_frontend_know_the_web_framework() -> None:
     assert importers_of("quart") <= {FRONTEND / name for name in QUART_FILES}
     assert FRONTEND / "app.py" in importers_of("quart")
@@ -188,6 +204,7 @@ def test_the_layers_have_no_circle() -> None:
     "name",
     [
         *("scheduler", "request", "delivery", "preparation", "engine", "generation", "inbox", "prompt"),
+        *("admission", "counts", "pace", "reading", "slots", "turns"),
         *("voices", "voice_library", "manifests", "text", "live_text", "live_utterances", "segmentation"),
         *("config", "config_reading", "model_config", "codec_config", "sampling_values"),
     ],

@@ -217,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.requests.is_file():
             raise LoadError(f"the file {options.requests} does not exist")
         options.out.mkdir(parents=True, exist_ok=True)
-        config = EngineConfig(slots=options.batch, max_waiting=options.batch)
+        # Nobody listens meanwhile: a slot is kept to the end, and a long wait is no reason to refuse.
+        config = EngineConfig(slots=options.batch, max_waiting=options.batch, max_wait_seconds=0, parked_mb=0)
         engine = Engine.load(options.model, config, options.voices, device=options.device, dtype=options.dtype)
     except (LoadError, OSError) as error:
         print(f"render: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from commands.process_group import ProcessGroup
+from commands.tracing import trace_options
 from commands.triton_installation import STUB, TritonInstallation
 
 # Time for requests in flight when the server is to end; streams of a dead stub never do, so it is short.
@@ -49,7 +50,7 @@ class TritonServer:
     ) -> Self:
         """The started server, which may not answer yet."""
         prefix = f"qwen3_tts_{uuid.uuid4().hex[:12]}_"
-        command = server_command(installation, repository, ports, prefix)
+        command = server_command(installation, repository, ports, prefix) + trace_options(environment)
         process = await ProcessGroup.start(command, installation.environment(environment), log)
         return cls(process, prefix)
 

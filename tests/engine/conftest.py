@@ -61,7 +61,7 @@ def load_engine(demo: Demo) -> Iterator[LoadEngine]:
     engines: list[Engine] = []
 
     def load(config: EngineConfig = SMALL, *, dtype: str = "float32", **kind: str) -> Engine:
-        engine = Engine.load(demo(**kind), config, VOICES, device="cpu", dtype=dtype)
+        engine = Engine.load(demo(**kind), config, VOICES, device="cpu", dtype=dtype, threads="1")
         engine.start()
         engines.append(engine)
         return engine

@@ -16,7 +16,7 @@ from tests.engine.reference import empty_cache
 from tts_engine import CODEBOOKS, SAMPLES_PER_FRAME, Outcome, SpokenSegment
 from tts_engine.model_config import TransformerConfig
 from tts_engine.prompt import Prompt
-from tts_engine.runner import Flight, Prefilled, Runner
+from tts_engine.runner import Flight, Parked, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import EncodedVoice
 
@@ -100,11 +100,14 @@ class ScriptedRunner(Runner):
         silent: int = 0,
         fail_at_frame: int | None = None,
         fail_to_move: bool = False,
+        parked_bytes: int = 1,
     ) -> None:
         self.rows: dict[int, _Row] = {}
         self.made = 0
         self.prompts: list[Prompt] = []
         self.moves: list[tuple[int, int]] = []
+        self.parkings = 0
+        self._parked_bytes = parked_bytes
         self.held: list[tuple[int, ...]] = []
         self._asked = threading.Semaphore(0)
         self._permits = threading.Semaphore(0)
@@ -179,6 +182,23 @@ class ScriptedRunner(Runner):
         assert trailing == row.text, "a move must copy all text that is laid out"
         self.rows[target] = row
         self.moves.append((source, target))
+
+    def park(self, slot: int, length: int, trailing: int) -> Parked:
+        row = self.rows.pop(slot)
+        assert length == row.length, "all positions in use must be set aside"
+        assert trailing == row.text, "all text that is laid out must be set aside"
+        self.parkings += 1
+        return _ParkedRow([torch.zeros(self._parked_bytes, dtype=torch.uint8)], row)
+
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+        assert isinstance(parked, _ParkedRow)
+        assert (length, trailing) == (parked.row.length, parked.row.text), "it goes on where it was"
+        self.rows[slot] = parked.row
+
+
+@dataclass(frozen=True)
+class _ParkedRow(Parked):
+    row: _Row
 
 
 _NO_NETWORK = TransformerConfig(

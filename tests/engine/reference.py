@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tts_engine.checkpoint import Checkpoint, Networks
@@ -83,7 +82,7 @@ class Speaker:
         inputs = self._prompt_inputs()
         while len(self.said) < most:
             hidden = whole_pass(self.networks.talker.stack, inputs)[-1]
-            first = self._first(F.linear(hidden, self.networks.talker.head).tolist())
+            first = self._first(self.networks.talker.head(hidden).tolist())
             if first == self.checkpoint.model.ids.codec_eos:
                 break
             self.said.append(self._frame(hidden, first))
@@ -142,7 +141,7 @@ class Speaker:
         inputs = [hidden, self.networks.talker.codec_embedding[first]]
         for book in range(1, CODEBOOKS):
             last = whole_pass(predictor.stack, torch.stack([predictor.project(row) for row in inputs]))[-1]
-            scores = F.linear(last, predictor.heads[book - 1]).tolist()
+            scores = predictor.heads[book - 1](last).tolist()
             wanted = (rules.predictor_temperature, rules.predictor_top_k, rules.predictor_top_p)
             codes.append(self._choice(scores, wanted, book))
             inputs.append(predictor.embeddings[book - 1, codes[-1]])

@@ -54,7 +54,7 @@ def voices(tmp_path: Path) -> Path:
 def engine(demo: Demo, voices: Path) -> Iterator[Engine]:
     """A Base engine with those voices; `ada` is the default."""
     config = EngineConfig(slots=2, max_waiting=8, default_voice="ada")
-    engine = Engine.load(demo(model_type="base"), config, voices, device="cpu")
+    engine = Engine.load(demo(model_type="base"), config, voices, device="cpu", dtype="float32", threads="1")
     engine.start()
     yield engine
     engine.shutdown()

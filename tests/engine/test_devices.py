@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tts_engine import SettingsError
-from tts_engine.devices import device_named, dtype_named
+from tts_engine.devices import cpu_has_bfloat16, device_named, dtype_named
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def test_auto_is_what_the_machine_and_the_device_are_good_at() -> None:
-    assert dtype_named("auto", CPU) == torch.float32
+    assert dtype_named("auto", CPU) == (torch.bfloat16 if cpu_has_bfloat16() else torch.float32)
     assert dtype_named("auto", GPU) == torch.bfloat16
     assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -93,6 +93,7 @@ def test_the_description_names_what_is_loaded(engine_with: EngineWith) -> None:
         "text_idle_seconds": 10.0,
         "slots": 3,
         "max_waiting": 4,
+        "max_wait_seconds": 30.0,
     }
 
 

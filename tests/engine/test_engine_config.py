@@ -59,19 +59,23 @@ def test_a_time_that_never_comes_is_refused(text: str) -> None:
         EngineConfig.from_parameters({"text_idle_seconds": text})
 
 
-@pytest.mark.parametrize("key", ["max_waiting", "voice_cache_mb", "prefix_cache_mb"])
+MAY_BE_ZERO = ("max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb")
+
+
+@pytest.mark.parametrize("key", MAY_BE_ZERO)
 def test_nobody_need_be_allowed_to_wait_and_nothing_need_be_kept(key: str) -> None:
     assert getattr(EngineConfig.from_parameters({key: "0"}), key) == 0
 
 
 def test_every_number_has_a_bound() -> None:
     numbers = {field.name for field in fields(EngineConfig) if isinstance(field.default, int | float)}
-    assert numbers == {*POSITIVE, "max_waiting", "voice_cache_mb", "prefix_cache_mb"}
+    assert numbers == {*POSITIVE, *MAY_BE_ZERO}
 
 
 def test_memory_is_given_in_mebibytes() -> None:
-    config = EngineConfig(voice_cache_mb=3, prefix_cache_mb=5)
+    config = EngineConfig(voice_cache_mb=3, prefix_cache_mb=5, parked_mb=7)
     assert (config.voice_cache_bytes, config.prefix_cache_bytes) == (3 * 2**20, 5 * 2**20)
+    assert config.parked_bytes == 7 * 2**20
 
 
 def test_config_pbtxt_sets_every_size_and_to_its_default(contract: Contract) -> None:

@@ -16,7 +16,7 @@ from tests.engine.fakes import PATIENCE_S, Listener
 from tts_engine import EngineConfig, Speak
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
 from tts_engine.preparation import Preparation
-from tts_engine.runner import Frame, Prefilled, Runner
+from tts_engine.runner import Frame, Parked, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.text import TextTokenizer
 from tts_engine.voice_encoder import VoiceEncoder
@@ -155,3 +155,38 @@ def test_text_laid_out_while_a_row_was_held_is_said_as_if_it_had_always_been_the
             break
     for _ in range(3):
         assert says(live.launch(2, 80, ()).land(), 1, whole.launch(1, 80, ()).land())
+
+
+@given(turns=st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(0, 2)), min_size=1, max_size=8))
+@settings(max_examples=20)
+def test_whoever_is_set_aside_and_when_goes_on_in_any_slot_as_if_it_had_stayed(
+    troupe: Troupe, turns: list[tuple[int, int]]
+) -> None:
+    """Two slots for four: at each turn the one whose turn it is takes a slot, and who was there is copied out."""
+    runner, seats, at = troupe.runner(slots=2), [0, 1], [0] * ROWS
+    kept: dict[int, tuple[Parked, int, int]] = {}
+    for slot, who in enumerate(seats):
+        runner.enter(slot, *troupe.members[who])
+
+    def used(who: int) -> tuple[int, int]:
+        read = troupe.members[who][0]
+        return read.length + at[who], read.text
+
+    def play() -> None:
+        frame = runner.launch(2, max(used(who)[0] for who in seats), ()).land()
+        for row, who in enumerate(seats):
+            assert says(frame, row, troupe.alone[who][at[who]])
+            at[who] += 1
+
+    for number, (who, frames) in enumerate(turns):
+        if who not in seats:
+            slot = number % 2
+            kept[seats[slot]] = (runner.park(slot, *used(seats[slot])), *used(seats[slot]))
+            if who in kept:
+                runner.unpark(slot, *kept.pop(who))
+            else:
+                runner.enter(slot, *troupe.members[who])
+            seats[slot] = who
+        for _ in range(frames):
+            if max(at[who] for who in seats) < FRAMES:
+                play()

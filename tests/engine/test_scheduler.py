@@ -1,4 +1,4 @@
-"""The scheduler against a model of itself: a line of people, and seats without gaps."""
+"""The scheduler against a model of itself: a line of people, seats without gaps, and those who stepped aside."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def utterance(number: int, *, live: bool = False, awaits_voice: bool = False) ->
 class SchedulerModel(RuleBasedStateMachine):
     """Beside the scheduler, who is where; `state` plays the device's rows and is changed by moves alone.
 
-    ready: who of the waiting could come in. dry: who of the running has no text for the next frame.
+    ready: who of the waiting could come in.
     """
 
     @initialize(slots=st.integers(1, 5))
@@ -39,7 +39,7 @@ class SchedulerModel(RuleBasedStateMachine):
         self.scheduler, self.slots = Scheduler(slots), slots
         self.waiting: list[int] = []
         self.ready: set[int] = set()
-        self.dry: set[int] = set()
+        self.parked: list[int] = []
         self.state: dict[int, int] = {}
         self.left: list[int] = []
         self.entered = 0
@@ -63,56 +63,77 @@ class SchedulerModel(RuleBasedStateMachine):
             someone.script.live.append(1)
         self.ready.add(number)
 
-    @rule()
-    def admit(self) -> None:
-        for someone, slot in self.scheduler.admit():
-            expected = next(number for number in self.waiting if number in self.ready)
-            assert someone.id == expected, "first ready, first served"
-            assert slot not in self.state, "the slot was free"
-            self.waiting.remove(someone.id)
-            self.ready.discard(someone.id)
-            self.state[slot] = someone.id
-            if someone.dry:
-                self.dry.add(someone.id)
-        assert not self.ready or len(self.state) == self.slots, "nobody who is ready waits while a slot is free"
+    def next_number(self) -> int | None:
+        return next((number for number in self.waiting if number in self.ready), None)
 
-    @precondition(lambda self: self.dry)
+    @precondition(lambda self: len(self.state) < self.slots and (self.ready or self.parked))
     @rule(data=st.data())
-    def get_text(self, data: st.DataObject) -> None:
-        number = data.draw(st.sampled_from(sorted(self.dry)))
+    def enter(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([n for n in (self.next_number(), *self.parked) if n is not None]))
         someone = self.scheduler.find(number)
         assert someone is not None
-        someone.script.complete = True
-        self.dry.discard(number)
+        slot = self.scheduler.enter(someone)
+        assert slot not in self.state, "the slot was free"
+        self.take_out(number)
+        self.state[slot] = number
+
+    @precondition(lambda self: self.state and (self.ready or self.parked))
+    @rule(data=st.data())
+    def swap(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([n for n in (self.next_number(), *self.parked) if n is not None]))
+        slot = data.draw(st.sampled_from(sorted(self.state)))
+        someone = self.scheduler.find(number)
+        assert someone is not None
+        self.scheduler.swap(slot, someone)
+        self.take_out(number)
+        self.parked.append(self.state[slot])
+        self.state[slot] = number
+
+    @precondition(lambda self: self.state)
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.state)))
+        move = self.scheduler.park(slot)
+        self.parked.append(self.state.pop(slot))
+        self.carry_out(move)
+
+    def take_out(self, number: int) -> None:
+        if number in self.parked:
+            self.parked.remove(number)
+        else:
+            self.waiting.remove(number)
+            self.ready.discard(number)
+
+    def carry_out(self, move: Move | None) -> None:
+        if move is not None:
+            assert move == Move(source=len(self.state), target=move.target)
+            self.state[move.target] = self.state.pop(move.source)
 
     @precondition(lambda self: self.state)
     @rule(data=st.data())
     def retire(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.state)))
-        self.dry.discard(self.state[slot])
         self.left.append(self.state.pop(slot))
         move = self.scheduler.retire(slot)
-        if move is not None:
-            assert move == Move(source=len(self.state), target=slot)
-            self.state[move.target] = self.state.pop(move.source)
+        assert move is None or move.target == slot
+        self.carry_out(move)
 
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(0, self.entered + 1))
         taken = self.scheduler.withdraw(number)
-        assert (taken is not None) == (number in self.waiting)
+        assert (taken is not None) == (number in self.waiting or number in self.parked)
         if taken is not None:
             assert taken.id == number
-            self.waiting.remove(number)
-            self.ready.discard(number)
+            self.take_out(number)
             self.left.append(number)
 
     @rule()
     def drain(self) -> None:
         everybody = [someone.id for someone in self.scheduler.drain()]
-        assert everybody == [self.state[slot] for slot in sorted(self.state)] + self.waiting
+        assert everybody == [self.state[slot] for slot in sorted(self.state)] + self.parked + self.waiting
         self.left += everybody
-        for place in (self.state, self.waiting, self.ready, self.dry):
+        for place in (self.state, self.parked, self.waiting, self.ready):
             place.clear()
 
     @invariant()
@@ -120,16 +141,16 @@ class SchedulerModel(RuleBasedStateMachine):
         assert sorted(self.state) == list(range(len(self.state)))
         assert [someone.id for someone in self.scheduler.running] == [self.state[s] for s in sorted(self.state)]
         assert [someone.id for someone in self.scheduler.waiting] == self.waiting
+        assert [someone.id for someone in self.scheduler.parked] == self.parked
 
     @invariant()
-    def there_is_work_when_somebody_can_come_in_or_speak(self) -> None:
-        can_enter = bool(self.ready) and len(self.state) < self.slots
-        can_speak = bool(set(self.state.values()) - self.dry)
-        assert self.scheduler.has_work == (can_enter or can_speak)
+    def the_first_of_the_ready_is_next(self) -> None:
+        following = self.scheduler.next_ready
+        assert (following.id if following else None) == self.next_number()
 
     @invariant()
     def everybody_is_in_exactly_one_place(self) -> None:
-        places = [*self.waiting, *self.state.values(), *self.left]
+        places = [*self.waiting, *self.parked, *self.state.values(), *self.left]
         assert sorted(places) == list(range(1, self.entered + 1))
         for number in range(self.entered + 2):
             expected = next((slot for slot, someone in self.state.items() if someone == number), None)
@@ -147,8 +168,9 @@ TestTheSchedulerAgreesWithItsModel.settings = settings(max_examples=60, stateful
 def test_the_last_slots_retirement_moves_nothing() -> None:
     scheduler = Scheduler(2)
     for number in (1, 2):
-        scheduler.enqueue(utterance(number))
-    assert [slot for _, slot in scheduler.admit()] == [0, 1]
+        someone = utterance(number)
+        scheduler.enqueue(someone)
+        assert scheduler.enter(someone) == number - 1
     assert scheduler.retire(1) is None
     assert scheduler.retire(0) is None
     assert scheduler.running == ()

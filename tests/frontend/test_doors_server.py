@@ -150,7 +150,8 @@ async def test_a_listed_page_may_read_answers_and_ask_first() -> None:
     headers = {"Origin": "https://app.example"}
     asked = await client.open("/v1/tokens", method="OPTIONS", headers=headers)
     assert asked.status_code == 204
-    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    allowed = asked.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"Authorization", "Traceparent", "Tracestate"} <= set(allowed)
     answer = await client.post("/v1/tokens", headers=headers)
     assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
     foreign = await client.open("/v1/tokens", method="OPTIONS", headers={"Origin": "https://evil.example"})

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from commands.ports import free_ports
 from frontend import errors
@@ -74,6 +78,7 @@ async def test_refusals_are_counted_by_code_and_failures_by_reason(
     server: RunningServer, speech: FakeSpeech, metrics: Metrics
 ) -> None:
     speech.script("Fails.", Script(frames=2, error=errors.BackendDied("gone")))
+    assert value(metrics, "errors_total", error="BackendDied") == 0
     await ask(server, input="")
     await ask(server, input="Hi.", voice="nobody")
     await ask(server, input="Fails.", response_format="pcm")
@@ -81,6 +86,37 @@ async def test_refusals_are_counted_by_code_and_failures_by_reason(
     assert value(metrics, "refusals_total", code="voice_not_found") == 1
     assert value(metrics, "utterances_total", reason="refused") == 1
     assert value(metrics, "utterances_total", reason="failed") == 1
+    assert value(metrics, "errors_total", error="BackendDied") == 1
+    assert value(metrics, "errors_total", error="UnknownVoice") == 1
+
+
+async def test_who_is_sent_away_at_the_door_is_counted(server: RunningServer, metrics: Metrics) -> None:
+    with pytest.raises(InvalidStatus):
+        await connect(f"ws://{server.address}/api/v1/speak", origin=Origin("https://elsewhere.example"))
+    assert value(metrics, "refusals_total", door="websocket", code="forbidden_origin") == 1
+
+
+async def test_open_sockets_and_readiness_are_shown(server: RunningServer, metrics: Metrics) -> None:
+    async with server.client() as client:
+        await client.speak("Hello.")
+        audio, _ = await client.utterance()
+        assert value(metrics, "connections", door="websocket") == 1
+        assert metrics.registry.get_sample_value("frontend_ready") == 1
+        assert value(metrics, "audio_seconds_total", door="websocket") == pytest.approx(len(audio) / 48_000)
+    await server.all_closed()
+    assert value(metrics, "connections", door="websocket") == 0
+
+
+def test_sound_that_comes_when_the_listener_has_none_left_is_an_underrun() -> None:
+    metrics = Metrics()
+    whole, live = metrics.utterance("websocket"), metrics.utterance("http")
+    for seconds in (0.0, 0.001, 10.0, 0.08):
+        whole.made(seconds)
+        live.made(seconds, in_time=False)
+        time.sleep(0.005)  # what was made is played meanwhile, unless it is longer
+    assert value(metrics, "underruns_total", door="websocket") == 1
+    assert value(metrics, "underruns_total", door="http") == 0
+    assert whole.audio_s == pytest.approx(10.081)
 
 
 async def test_prometheus_reads_them_from_a_port_of_their_own(server: RunningServer, metrics: Metrics) -> None:

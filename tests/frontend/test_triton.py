@@ -118,6 +118,16 @@ async def test_each_code_is_an_error_of_its_own(
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(("more", "retry_ms"), [({"retry_after_s": 2.345}, 2_345), ({}, None)])
+async def test_a_full_model_says_when_to_try_again_where_it_can_tell(
+    double: TritonDouble, triton: TritonSpeech, more: dict[str, float], retry_ms: int | None
+) -> None:
+    double.behaviour = lambda stream: stream.fail("UNAVAILABLE", "full", **more)
+    with pytest.raises(Overloaded, match=r"^full$") as caught:
+        await spoken(triton)
+    assert caught.value.retry_after_ms == retry_ms
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(grpc.StatusCode.UNAVAILABLE, NotReady), (grpc.StatusCode.INTERNAL, InferenceFailed)],

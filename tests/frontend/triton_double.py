@@ -43,9 +43,9 @@ class Stream:
     async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
         await self.context.write(response(pcm, info))
 
-    async def fail(self, code: str, text: str) -> None:
+    async def fail(self, code: str, text: str, **more: float) -> None:
         """As the model does: its code in `info`, then the error, which has lost it."""
-        await self.send(None, {"error": {"code": code, "message": text}})
+        await self.send(None, {"error": {"code": code, "message": text, **more}})
         await self.refuse(text)
 
     async def break_off(self, status: grpc.StatusCode, text: str) -> None:

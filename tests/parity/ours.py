@@ -29,7 +29,7 @@ class Clone:
 def render(checkpoint: Path, recordings: Path, rows: list[Row]) -> dict[str, Rendered]:
     """Our engine's utterances, spoken one by one and whole, by row id."""
     config = EngineConfig(slots=1, max_waiting=len(rows), segment_tokens=4_000)
-    engine = Engine.load(checkpoint, config, voices=None, device="cpu", dtype="float32")
+    engine = Engine.load(checkpoint, config, voices=None, device="cpu", dtype="float32", threads="1")
     engine.start()
     try:
         collectors = {row.id: Collector() for row in rows}

@@ -27,6 +27,10 @@ RUN_ELSEWHERE = {
     ("docs/clients.md", "LiveKit Agents"): "tests/stack/test_foreign_clients.py::test_livekit_hears_every_format",
     ("docs/clients.md", "Pipecat"): "tests/stack/test_foreign_clients.py::"
     "test_pipecat_hears_the_default_voice_under_a_name_of_openai",
+    (
+        "docs/observability.md",
+        "Traces",
+    ): "tests/stack/test_tracing.py::test_an_error_is_seen_in_the_trace_and_in_the_log",
     ("docs/clients.md", "JavaScript, WebSocket"): "tests/stack/test_documentation.py::"
     "test_the_browser_s_example_is_heard_in_a_browser",
 }

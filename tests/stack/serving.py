@@ -31,10 +31,11 @@ class Ports:
     triton_http: int
     triton_grpc: int
     triton_metrics: int
+    frontend_metrics: int
 
     @classmethod
     def free(cls) -> "Ports":
-        return cls(*free_ports(4))
+        return cls(*free_ports(5))
 
     def options(self) -> list[str]:
         """The ports as options of scripts/serve."""
@@ -54,7 +55,7 @@ class Serve:
         self.url = f"ws://127.0.0.1:{self.ports.frontend}/api/v1/speak"
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "commands.serve", *self.ports.options(), *map(str, options)],
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "FRONTEND_METRICS_PORT": str(self.ports.frontend_metrics), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -142,13 +143,15 @@ class Serve:
         assert match is not None, server
         return list(Path("/dev/shm").glob(f"{match[1]}*"))
 
-    def metric(self, name: str) -> float:
-        """One of the model's own metrics, read from Triton's metrics port."""
+    def metric(self, name: str, **labels: str) -> float:
+        """One of the model's own metrics, read from Triton's metrics port: the sum of those with these labels."""
         url = f"http://127.0.0.1:{self.ports.triton_metrics}/metrics"
         with urllib.request.urlopen(url, timeout=5) as answer:
-            match = re.search(rf"^{name}{{[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
-        assert match is not None, f"no metric {name}"
-        return float(match[1])
+            shown = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", answer.read().decode(), re.MULTILINE)
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        values = [float(value) for own, value in shown if wanted <= set(own.split(","))]
+        assert values, f"no metric {name}{labels or ''}"
+        return sum(values)
 
     def readiness(self) -> int:
         """The status of GET /readyz."""

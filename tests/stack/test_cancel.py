@@ -78,10 +78,10 @@ async def test_stop_closes_the_socket_without_a_word_and_frees_the_slot(stack: S
 
 
 async def test_a_lost_socket_frees_the_slot(stack: Serve, figure: Figure) -> None:
-    before = stack.metric("tts_cancelled_total")
+    before = stack.metric("tts_utterances_total", reason="cancelled")
     async with connect(stack.url) as socket:
         await start_long_speech(socket)
         socket.transport.abort()
         seconds = await seconds_until(lambda: is_idle(stack), LOST_LIMIT)
     figure("stack: from a lost socket to a free slot", f"{seconds * 1000:.0f} ms")
-    assert stack.metric("tts_cancelled_total") == before + 1
+    assert stack.metric("tts_utterances_total", reason="cancelled") == before + 1

@@ -141,14 +141,14 @@ async def test_eight_openai_clients_at_once_hear_the_same(address: str, said: Pc
 
 
 async def test_an_openai_client_that_leaves_frees_the_slot(stack: Serve, address: str, figure: Figure) -> None:
-    before = stack.metric("tts_cancelled_total")
+    before = stack.metric("tts_utterances_total", reason="cancelled")
     async with (
         AsyncOpenAI(base_url=f"http://{address}/v1", api_key="unused", max_retries=0) as client,
         client.audio.speech.with_streaming_response.create(**MODEL, input=LONG_TEXT, response_format="pcm") as response,
     ):
         async for _ in response.iter_bytes():
             break
-    took = await seconds_until(lambda: stack.metric("tts_cancelled_total") == before + 1, 5)
+    took = await seconds_until(lambda: stack.metric("tts_utterances_total", reason="cancelled") == before + 1, 5)
     figure("openai SDK: from leaving to a free slot", f"{took * 1000:.0f} ms")
     assert stack.metric("tts_active_utterances") == 0
 

@@ -1,5 +1,5 @@
-"""The Triton side of the model: tensors to `Speak`, sound to response senders, errors to status codes, counts to
-metrics. The only file that knows Triton's Python backend; everything it serves is made by tts_engine.
+"""The Triton side of the model: tensors to `Speak`, sound to response senders, errors to status codes, and a line of
+log for each utterance. The only file that knows Triton's Python backend; everything it serves is made by tts_engine.
 """
 
 import json
@@ -16,13 +16,17 @@ from tts_engine import (
     Engine,
     EngineConfig,
     EngineFailed,
+    EngineMetrics,
     InvalidRequest,
     LoadError,
     Overloaded,
     Speak,
+    Trace,
     TtsError,
     UnknownVoice,
     Unsupported,
+    ended_line,
+    refused_line,
 )
 
 _TEXTS = ("text", "voice", "language", "instruct", "reference_text", "text_placement", "utterance")
@@ -52,7 +56,7 @@ _STATUS = {
     Overloaded: "UNAVAILABLE",
     EngineFailed: "INTERNAL",
 }
-_FIRST_AUDIO_BUCKETS = [0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0]
+log = logging.getLogger("qwen3_tts")
 
 
 class TritonPythonModel:
@@ -70,10 +74,12 @@ class TritonPythonModel:
                 _voices(Path(args["model_repository"])),
                 device=os.environ.get("QWEN3_TTS_DEVICE", "auto"),
                 dtype=os.environ.get("QWEN3_TTS_DTYPE", "auto"),
+                threads=os.environ.get("QWEN3_TTS_THREADS", "auto"),
             )
         except LoadError as error:
             raise pb_utils.TritonModelException(str(error)) from error
-        self._delivery = Delivery(self._engine.cancel, self._engine.fail, _Metrics(self._engine))
+        self._metrics = EngineMetrics(pb_utils.MetricFamily, config, self._engine.statistics)
+        self._delivery = Delivery(self._engine.cancel, self._engine.fail, self._metrics)
         self._engine.start()
         self._delivery.start()
 
@@ -84,20 +90,33 @@ class TritonPythonModel:
             try:
                 if _is_set(request, "describe"):
                     sender.send(_notice(self._engine.describe()), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-                    continue
-                if _is_set(request, "cancel"):
+                elif _is_set(request, "cancel"):
                     self._delivery.leave(_name(request))
                     sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-                    continue
-                speak = _speak(request)
-                if self._continues(speak, sender):
-                    continue
-                stream = _LiveStream(sender) if speak.is_live else _Stream(sender)
-                self._delivery.open(
-                    stream, lambda sink, speak=speak: self._engine.submit(speak, sink), name=speak.utterance
-                )
+                else:
+                    self._serve(request, sender)
             except TtsError as error:
-                _fail(sender, _code(error), str(error))
+                _refuse(sender, error)
+
+    def _serve(self, request, sender):
+        """Start an utterance, or continue one. Raises TtsError."""
+        trace = Trace.read(json.loads(request.parameters()))
+        try:
+            speak = _speak(request)
+            if self._continues(speak, sender):
+                return
+            kind = _LiveStream if speak.is_live else _Stream
+            stream = kind(sender, lambda outcome: self._ended(outcome, speak, trace))
+            self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink), name=speak.utterance)
+        except TtsError as error:
+            self._metrics.refused(error)
+            log.info(refused_line(error, trace))
+            raise
+
+    def _ended(self, outcome, speak, trace):
+        """On the delivery thread, when the listener was told."""
+        log.info(ended_line(outcome, speak, trace))
+        self._metrics.ended(outcome)
 
     def _continues(self, speak, sender):
         """Whether this is more text for an utterance that is open, or was until just now.
@@ -127,8 +146,8 @@ class TritonPythonModel:
 class _Stream:
     """A response sender as the delivery thread sees it."""
 
-    def __init__(self, sender):
-        self._sender = sender
+    def __init__(self, sender, ended):
+        self._sender, self._ended = sender, ended
 
     def accept(self):
         """Nothing to say: the first sound says it soon enough."""
@@ -140,8 +159,14 @@ class _Stream:
         self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
 
     def finish(self, pcm, outcome):
+        try:
+            self._finish(pcm, outcome)
+        finally:
+            self._ended(outcome)
+
+    def _finish(self, pcm, outcome):
         if outcome.error is not None:
-            _fail(self._sender, _code(outcome.error), str(outcome.error))
+            _refuse(self._sender, outcome.error)
         elif outcome.reason == "cancelled":
             _fail(self._sender, "CANCELLED", "the utterance was cancelled")
         else:
@@ -158,53 +183,6 @@ class _LiveStream(_Stream):
 
     def accept(self):
         self._sender.send(_notice({"accepted": True}))
-
-
-class _Metrics:
-    """The engine's counts as Prometheus metrics on Triton's metrics port."""
-
-    def __init__(self, engine):
-        self._statistics = engine.statistics
-        gauge, counter = pb_utils.MetricFamily.GAUGE, pb_utils.MetricFamily.COUNTER
-        # A family must outlive its metrics, so both are kept.
-        self._families = []
-        self._gauges = {
-            "active": self._metric("tts_active_utterances", "Utterances in a slot", gauge),
-            "waiting": self._metric("tts_waiting_utterances", "Utterances waiting for a slot", gauge),
-        }
-        self._counters = {
-            "frames": self._metric("tts_frames_total", "Frames of 80 ms made", counter),
-            "utterances": self._metric("tts_utterances_total", "Utterances ended, for whatever reason", counter),
-            "cancelled": self._metric("tts_cancelled_total", "Utterances cancelled", counter),
-            "failed": self._metric("tts_failed_total", "Utterances failed", counter),
-        }
-        self._first_audio = self._metric(
-            "tts_time_to_first_audio_seconds",
-            "From the request's arrival in the model to its first sound leaving it",
-            pb_utils.MetricFamily.HISTOGRAM,
-            buckets=_FIRST_AUDIO_BUCKETS,
-        )
-        self._shown = dict.fromkeys((*self._gauges, *self._counters), 0)
-
-    def _metric(self, name, description, kind, **options):
-        family = pb_utils.MetricFamily(name=name, description=description, kind=kind)
-        self._families.append(family)
-        return family.Metric(labels={"model": "qwen3_tts"}, **options)
-
-    def first_audio(self, seconds):
-        self._first_audio.observe(seconds)
-
-    def refresh(self):
-        for name, metric in self._gauges.items():
-            value = getattr(self._statistics, name)
-            if value != self._shown[name]:
-                metric.set(value)
-                self._shown[name] = value
-        for name, metric in self._counters.items():
-            value = getattr(self._statistics, name)
-            if value != self._shown[name]:
-                metric.increment(value - self._shown[name])
-                self._shown[name] = value
 
 
 def _checkpoint():
@@ -272,9 +250,15 @@ def _code(error):
     return next(name for kind, name in _STATUS.items() if isinstance(error, kind))
 
 
-def _fail(sender, code, message):
+def _refuse(sender, error):
+    """End a request with an error of the engine's, and say when to try again where that is known."""
+    retry = error.retry_after_s if isinstance(error, Overloaded) else None
+    _fail(sender, _code(error), str(error), **({} if retry is None else {"retry_after_s": retry}))
+
+
+def _fail(sender, code, message, **more):
     """End a request with an error, and say in `info` before what it is: on a stream Triton loses an error's code."""
-    sender.send(_notice({"error": {"code": code, "message": message}}))
+    sender.send(_notice({"error": {"code": code, "message": message, **more}}))
     error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
     final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
     sender.send(pb_utils.InferenceResponse(error=error), flags=final)

@@ -1,8 +1,9 @@
 """The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
 
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
+from .counts import Statistics
 from .delivery import Delivery
-from .engine import Engine, Statistics
+from .engine import Engine
 from .errors import (
     CheckpointError,
     EngineFailed,
@@ -14,7 +15,9 @@ from .errors import (
     UnknownVoice,
     Unsupported,
 )
+from .metrics import EngineMetrics
 from .request import Outcome, Sink, Speak, SpokenSegment
+from .utterance_log import Trace, ended_line, refused_line
 
 __all__ = [
     "CODEBOOKS",
@@ -25,6 +28,7 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "EngineFailed",
+    "EngineMetrics",
     "InvalidRequest",
     "LoadError",
     "Outcome",
@@ -34,7 +38,10 @@ __all__ = [
     "Speak",
     "SpokenSegment",
     "Statistics",
+    "Trace",
     "TtsError",
     "UnknownVoice",
     "Unsupported",
+    "ended_line",
+    "refused_line",
 ]

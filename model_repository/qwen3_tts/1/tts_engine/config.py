@@ -14,6 +14,7 @@ from .errors import SettingsError
 
 SAMPLE_RATE = 24_000
 SAMPLES_PER_FRAME = 1_920
+FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 CODEBOOKS = 16
 
 _MARKUP_TOKENS = 16
@@ -28,6 +29,9 @@ class EngineConfig:
 
     slots: utterances that run together (rows of the batch).
     max_waiting: utterances that may wait for a slot before `Overloaded` is raised.
+    max_wait_seconds: it is raised too when a slot would come later than that, as far as can be told; 0: never.
+    parked_mb: memory for the state of utterances whose listeners have sound in hand, so that others can use their
+    slots meanwhile; 0: whoever has a slot keeps it.
     max_text_tokens: longest text of an utterance, live text included.
     segment_tokens: text beyond this is cut at sentence ends and spoken in several generations.
     max_instruct_tokens, max_reference_text_tokens: longest style description and transcript.
@@ -40,6 +44,8 @@ class EngineConfig:
 
     slots: int = 16
     max_waiting: int = 64
+    max_wait_seconds: float = 30.0
+    parked_mb: int = 1_024
     max_text_tokens: int = 4_096
     segment_tokens: int = 200
     max_instruct_tokens: int = 512
@@ -102,5 +108,10 @@ class EngineConfig:
         """prefix_cache_mb in bytes."""
         return self.prefix_cache_mb * _MEGABYTE
 
+    @property
+    def parked_bytes(self) -> int:
+        """parked_mb in bytes."""
+        return self.parked_mb * _MEGABYTE
 
-_MAY_BE_ZERO = frozenset(("max_waiting", "voice_cache_mb", "prefix_cache_mb"))
+
+_MAY_BE_ZERO = frozenset(("max_waiting", "max_wait_seconds", "parked_mb", "voice_cache_mb", "prefix_cache_mb"))

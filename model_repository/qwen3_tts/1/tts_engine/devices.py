@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 
 from .errors import SettingsError
+from .threads import threads_named, usable_cores
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the networks run and how precisely. threads: of this process, on a CPU; None elsewhere."""
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int | None
+
+    @classmethod
+    def named(cls, device: str, dtype: str, threads: str) -> Self:
+        """From names; on a CPU the number of threads takes effect at once.
+
+        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 where the
+        device has it, else float32), `float32`, `bfloat16` or `float64`. threads: `auto` or a number. Raises
+        SettingsError.
+        """
+        place = device_named(device)
+        count = threads_named(threads, usable_cores()) if place.type == "cpu" else None
+        if count is not None:
+            torch.set_num_threads(count)
+        return cls(place, dtype_named(dtype, place), count)
+
+    @property
+    def description(self) -> dict[str, object]:
+        """For `describe`."""
+        where: dict[str, object] = {"device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
+        return where if self.threads is None else where | {"threads": self.threads}
 
 
 def device_named(name: str) -> torch.device:
@@ -28,12 +61,17 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU.
+    """`auto` is bfloat16 where the device multiplies it natively, on any GPU and on some CPUs, and float32 elsewhere.
 
     Raises SettingsError for an unknown name.
     """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type == "cuda" or cpu_has_bfloat16() else torch.float32
     if name not in _DTYPES:
         raise SettingsError(f"dtype must be auto, {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor has instructions for products in bfloat16; without them float32 is the faster."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

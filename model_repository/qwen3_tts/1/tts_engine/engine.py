@@ -14,13 +14,16 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+from .admission import Admission
 from .checkpoint import Checkpoint, load_networks
 from .config import SAMPLE_RATE, EngineConfig
-from .devices import device_named, dtype_named
-from .errors import EngineFailed, Overloaded, TtsError
-from .generation import Generation, Statistics
+from .counts import Statistics
+from .devices import Placement
+from .errors import EngineFailed, TtsError
+from .generation import Generation
 from .inbox import Cancel, Failure, Message, Shutdown, VoiceReady
 from .live_utterances import Appended, LiveUtterances
+from .pace import Pace
 from .preparation import Preparation
 from .request import Reason, Sink, Speak, Utterance
 from .runner import Runner
@@ -31,6 +34,7 @@ from .voices import Voice, VoiceBook
 log = logging.getLogger(__name__)
 
 _NOT_STARTED = "not started"
+_LATECOMERS_SECONDS = 0.01
 
 
 class Engine:
@@ -46,45 +50,50 @@ class Engine:
     ) -> None:
         self._checkpoint, self._config, self._voices, self._encoder = checkpoint, config, voices, encoder
         self._preparation = Preparation(checkpoint, config, voices)
-        self._generation = Generation(config, self._preparation.prompts, runner, self._ended)
+        pace = Pace(config.slots)
+        self._generation = Generation(config, self._preparation.prompts, runner, pace, self._ended)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._live = LiveUtterances(self._preparation.live_text, self._inbox.put)
         self.statistics: Statistics = self._generation.statistics
         self._thread = threading.Thread(target=self._main, name="tts-engine", daemon=True)
-        self._admission = threading.Lock()
-        self._unfinished = 0
-        self._failure: str | None = _NOT_STARTED
+        self._admission = Admission(config, pace, self.statistics, closed=_NOT_STARTED)
         self._placement: dict[str, object] = {}
         self.instance = secrets.token_hex(8)
 
     @classmethod
     def load(
-        cls, checkpoint: Path, config: EngineConfig, voices: Path | None, device: str = "auto", dtype: str = "auto"
+        cls,
+        checkpoint: Path,
+        config: EngineConfig,
+        voices: Path | None,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: str = "auto",
     ) -> Engine:
         """An engine with its weights on the device, not started.
 
-        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 on a GPU,
-        float32 on a CPU), `float32`, `bfloat16` or `float64`. Raises LoadError.
+        device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        place = device_named(device)
-        precision = dtype_named(dtype, place)
+        place = Placement.named(device, dtype, threads)
         files = Checkpoint.read(checkpoint)
         library = VoiceLibrary(voices)
-        networks = load_networks(files, place, precision)
+        networks = load_networks(files, place.device, place.dtype)
         encoder = None
         if networks.voices is not None:
             waiting = config.slots + config.max_waiting
-            encoder = VoiceEncoder(networks.voices, place, capacity=config.voice_cache_bytes, max_waiting=waiting)
+            encoder = VoiceEncoder(
+                networks.voices, place.device, capacity=config.voice_cache_bytes, max_waiting=waiting
+            )
         book = VoiceBook(files.model, library, config.default_voice)
-        engine = cls(files, config, book, Runner(networks, files.model, config, place, precision), encoder)
+        engine = cls(files, config, book, Runner(networks, files.model, config, place.device, place.dtype), encoder)
         engine._preparation.check_voices(library)
-        engine._placement = {"device": str(place), "dtype": str(precision).removeprefix("torch.")}
+        engine._placement = place.description
         return engine
 
     def start(self) -> None:
         """Start the engine thread; once."""
-        assert self._failure == _NOT_STARTED, "an engine starts once"
-        self._failure = None
+        assert self._admission.closed == _NOT_STARTED, "an engine starts once"
+        self._admission.open()
         self._thread.start()
 
     def submit(self, speak: Speak, sink: Sink) -> int:
@@ -105,9 +114,9 @@ class Engine:
         return self._live.is_open(name)
 
     def _submit(self, speak: Speak, sink: Sink) -> int:
-        self._refuse_when_full()
+        self._admission.check()
         utterance, voice = self._preparation.prepare(speak, sink)
-        self._admit()
+        self._admission.enter(utterance)
         try:
             encoding = self._encoding(utterance, voice)
             if speak.utterance is not None and speak.is_live:
@@ -115,7 +124,7 @@ class Engine:
             else:
                 self._inbox.put(utterance)
         except BaseException:
-            self._release()
+            self._admission.leave(utterance, None)
             raise
         if encoding is not None:
             encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance.id, done)))
@@ -153,7 +162,8 @@ class Engine:
 
         Raises EngineFailed when nothing would be served.
         """
-        self._refuse_when_failed()
+        if self._admission.closed is not None:
+            raise EngineFailed(f"the engine is not running: {self._admission.closed}")
         model = self._checkpoint.model
         kind = f"qwen3-tts-12hz-{model.size}-{model.type}"
         return {
@@ -174,31 +184,6 @@ class Engine:
         }
 
     # On the caller's thread.
-
-    def _admit(self) -> None:
-        """Count an utterance in. Raises Overloaded and EngineFailed."""
-        with self._admission:
-            self._refuse_when_full()
-            self._unfinished += 1
-
-    def _refuse_when_full(self) -> None:
-        """Raises Overloaded and EngineFailed."""
-        self._refuse_when_failed()
-        capacity = self._config.slots + self._config.max_waiting
-        if self._unfinished >= capacity:
-            raise Overloaded(
-                f"{self._unfinished} utterances are running or waiting; the limit is {capacity} "
-                f"({self._config.slots} slots and {self._config.max_waiting} waiting)"
-            )
-
-    def _release(self) -> None:
-        """Count an utterance out."""
-        with self._admission:
-            self._unfinished -= 1
-
-    def _refuse_when_failed(self) -> None:
-        if self._failure is not None:
-            raise EngineFailed(f"the engine is not running: {self._failure}")
 
     def _encoding(self, utterance: Utterance, voice: Voice) -> Future[EncodedVoice] | None:
         """Start encoding a recording that is to be cloned, unless it is at hand."""
@@ -263,22 +248,23 @@ class Engine:
         log.error("encoding a recording has failed", exc_info=error)
         self._generation.end(utterance.id, "failed", EngineFailed(f"encoding the recording has failed: {error}"))
 
-    def _ended(self, utterance: Utterance) -> None:
-        self._release()
+    def _ended(self, utterance: Utterance, reason: Reason) -> None:
+        self._admission.leave(utterance, reason)
         self._live.ended(utterance.id)
 
     def _close(self, why: str, reason: Reason) -> None:
-        """End everybody, those still in the inbox too, and let nobody in any more."""
-        with self._admission:
-            self._failure = why
-        while True:
+        """End everybody, those still on their way into the inbox too, and let nobody in any more."""
+        self._admission.close(why)
+        error = EngineFailed(f"the engine has failed: {why}") if reason == "failed" else None
+        self._generation.end_all(reason, error)
+        while self._admission.unfinished:
             try:
-                message = self._inbox.get_nowait()
+                message = self._inbox.get(timeout=_LATECOMERS_SECONDS)
             except queue.Empty:
-                break
+                continue  # one that was counted in is still on another thread, or was counted out again
             if isinstance(message, Utterance):
                 self._generation.enqueue(message)
-        self._generation.end_all(reason, EngineFailed(f"the engine has failed: {why}") if reason == "failed" else None)
+                self._generation.end_all(reason, error)
 
 
 _SHOWN_LIMITS = (
@@ -290,4 +276,5 @@ _SHOWN_LIMITS = (
     "text_idle_seconds",
     "slots",
     "max_waiting",
+    "max_wait_seconds",
 )

@@ -4,7 +4,7 @@
     ├── InvalidRequest      the caller's input is wrong; the message names the value and the limit
     ├── Unsupported         a valid input that this checkpoint or this version cannot serve
     ├── UnknownVoice        no voice folder and no speaker of that name
-    ├── Overloaded          the waiting queue is full; try again later
+    ├── Overloaded          too many are running or waiting; try again later
     ├── EngineFailed        the engine stopped; nothing more will be served until a reload
     └── LoadError           the engine could not start
         ├── CheckpointError the checkpoint directory is incomplete, inconsistent or of an unknown kind
@@ -32,7 +32,11 @@ class UnknownVoice(TtsError):
 
 
 class Overloaded(TtsError):
-    """All slots are taken and the waiting queue is full."""
+    """Too many utterances are running or waiting; `retry_after_s` where it can be told when fewer will be."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineFailed(TtsError):

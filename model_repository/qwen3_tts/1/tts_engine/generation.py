@@ -1,75 +1,85 @@
 """What happens between two looks into the inbox: utterances enter slots, step, change segments, and leave.
 
-Owns scheduler and runner, on the engine thread. Knows no messages and no other thread.
+On the engine thread. Where the device runs ahead of its host, the next step is launched before the last one's results
+are looked at; a step therefore knows whom each row was when it was launched, and what comes of a row whose utterance
+has gone on or ended since is dropped. Knows no messages and no other thread.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from .config import SAMPLES_PER_FRAME, EngineConfig
+from .config import FRAME_SECONDS, EngineConfig
+from .counts import Statistics
 from .errors import TtsError
-from .prompt import Prompt, PromptBuilder
-from .request import Outcome, Reason, SpokenSegment, Utterance, add_text
-from .runner import Frame, Prefilled, Runner
+from .pace import Pace
+from .prompt import PromptBuilder
+from .reading import Reader
+from .request import Outcome, Reason, Utterance, add_text
+from .runner import Flight, Frame, Runner
 from .scheduler import Scheduler
+from .slots import Slots
+from .turns import Claim, next_claim, tightest_lead
 
 log = logging.getLogger(__name__)
 
-# Reading a prompt takes time in which those who speak already must wait.
-_NEWCOMERS_PER_STEP = 2
+# Each costs two copies, in which those who speak must wait.
+_TURNS_PER_STEP = 4
 _SILENT_FRAMES_TRIMMED = 4
 # A frame that never gets louder (-80 dBFS) is digital silence, however it was made.
 _SILENCE_PEAK = 3
 
 
-@dataclass
-class Statistics:
-    """For metrics: who is active and waiting now, and counts since the engine was made.
+@dataclass(frozen=True)
+class _Step:
+    """A frame step under way: whose rows it has, as (slot, utterance, which of its generations) at its launch.
 
-    Written by the engine thread, read by any.
+    began: when the device was given its work, (monotonic seconds), with so many prompts before the step itself.
     """
 
-    active: int = 0
-    waiting: int = 0
-    frames: int = 0
-    utterances: int = 0
-    cancelled: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """The next segment of an utterance, read before the one that runs has ended."""
-
-    prefilled: Prefilled
-    tokens: int
-    span: tuple[int, int]
+    flight: Flight
+    size: int
+    rows: list[tuple[int, Utterance, int]]
+    began: float
+    prompts: int
 
 
 class Generation:
     """All utterances the engine has taken in and not yet ended."""
 
     def __init__(
-        self, config: EngineConfig, prompts: PromptBuilder, runner: Runner, ended: Callable[[Utterance], None]
+        self,
+        config: EngineConfig,
+        prompts: PromptBuilder,
+        runner: Runner,
+        pace: Pace,
+        ended: Callable[[Utterance, Reason], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """ended: told of each utterance before its sink is."""
-        self._config, self._prompts, self._runner, self._ended = config, prompts, runner, ended
+        """ended: told of each utterance before its sink is. clock: monotonic seconds."""
+        self._config, self._prompts, self._runner, self._pace, self._ended = config, prompts, runner, pace, ended
+        self._clock = clock
         self.statistics = Statistics()
         self._scheduler = Scheduler(config.slots)
-        self._ahead: dict[int, _Ahead] = {}
+        self._slots = Slots(config, self._scheduler, runner)
+        self._reader = Reader(prompts, runner)
+        self._under_way: deque[_Step] = deque()
+        self._landed_at = 0.0
 
     @property
     def has_work(self) -> bool:
         """Whether `advance` would do anything now."""
-        return self._scheduler.has_work
+        if self._under_way or any(not (u.dry or u.spent) for u in self._scheduler.running):
+            return True
+        return self._next_claim() is not None
 
     def enqueue(self, utterance: Utterance) -> None:
         """Take in an utterance."""
@@ -84,26 +94,26 @@ class Generation:
         utterance = self._scheduler.find(utterance_id)
         if utterance is None or utterance.script.complete:
             return
-        add_text(utterance, ids, complete=complete)
-        slot = self._scheduler.slot_of(utterance_id)
-        if slot is not None:
-            laid = (*ids, *self._prompts.end_of_text()) if complete else tuple(ids)
-            self._runner.extend(slot, utterance.trailing, laid, complete=complete)
-            utterance.trailing += len(laid)
+        add_text(utterance, ids, self._clock(), complete=complete, longest=self._config.max_frames)
+        if utterance.generation:
+            self._slots.lay_out(utterance, (*ids, *self._prompts.end_of_text()) if complete else ids)
         elif complete and not utterance.script.live:
             # Nothing was ever said.
-            self._scheduler.withdraw(utterance_id)
-            self._end(utterance, "complete")
+            self.end(utterance_id, "complete")
 
     def end(self, utterance_id: int, reason: Reason, error: TtsError | None = None) -> None:
         """End an utterance, wherever it is; unknown ids are ignored."""
-        waiting = self._scheduler.withdraw(utterance_id)
-        if waiting is not None:
-            self._end(waiting, reason, error)
-            return
         slot = self._scheduler.slot_of(utterance_id)
         if slot is not None:
-            self._retire(slot, reason, error)
+            # Before the copy: should that fail, this utterance stands in no list and nobody else would end it.
+            utterance = self._scheduler.running[slot]
+            move = self._scheduler.retire(slot)
+            self._end(utterance, reason, error)
+            self._slots.follow(move)
+            return
+        withdrawn = self._scheduler.withdraw(utterance_id)
+        if withdrawn is not None:
+            self._end(withdrawn, reason, error)
 
     def end_all(self, reason: Reason, error: TtsError | None) -> None:
         """End everybody, without touching the device; a sink that raises keeps no other from its end."""
@@ -119,136 +129,147 @@ class Generation:
         return min(starving) + self._config.text_idle_seconds if starving else None
 
     def advance(self) -> None:
-        """Let in who can come in, make one frame for all who can speak, and read ahead for one of them."""
+        """Let in who can come in, start a frame for all who can speak, and hand out the frames that are due."""
         self._expire()
-        newcomers = _NEWCOMERS_PER_STEP if self._scheduler.running else self._config.slots
-        for utterance, slot in itertools.islice(self._scheduler.admit(), newcomers):
-            utterance.admitted = time.monotonic()
-            self._enter(slot, utterance, self._read_next(utterance))
+        began = self._clock()
+        prompts = self._let_in()
         self._publish()
-        running = self._scheduler.running
-        speaking = [slot for slot, utterance in enumerate(running) if not utterance.dry]
-        if speaking:
-            rows = speaking[-1] + 1
-            longest = max(utterance.length for utterance in running[:rows])
-            flight = self._runner.launch(rows, longest, set(range(rows)).difference(speaking))
-            self._deliver(running, speaking, flight.land())
-            self._read_ahead()
+        started = self._launch(began, prompts)
+        while len(self._under_way) > (self._runner.ahead if started else 0):
+            self._land()
+        if started:
+            self._reader.read_ahead(self._scheduler.running)
 
     def _starving(self) -> list[Utterance]:
         """Who waits for text that has not come."""
         waiting = [u for u in self._scheduler.waiting if not u.ready and not u.awaits_voice]
-        return [*waiting, *(u for u in self._scheduler.running if u.dry)]
+        placed = (*self._scheduler.running, *self._scheduler.parked)
+        return [*waiting, *(u for u in placed if u.dry)]
 
     def _expire(self) -> None:
-        latest = time.monotonic() - self._config.text_idle_seconds
+        latest = self._clock() - self._config.text_idle_seconds
         for utterance in self._starving():
             if utterance.last_text <= latest:
                 self.end(utterance.id, "text_timeout")
 
-    def _read_next(self, utterance: Utterance) -> _Ahead:
-        """Read the prompt of an utterance's next segment."""
-        script, span = utterance.script, (0, 0)
-        if script.live is not None:
-            tokens: Sequence[int] = script.live
+    def _next_claim(self) -> Claim | None:
+        if not (self._scheduler.waiting or self._scheduler.parked or self._scheduler.running):
+            return None
+        may_park = self._slots.may_park
+        return next_claim(self._scheduler, self._pace.limits, may_park=may_park, now=self._clock())
+
+    def _let_in(self) -> int:
+        """Carry out as many claims as those who speak can bear; returns how many prompts were read for them."""
+        if self._next_claim() is None:
+            return 0
+        # Who stands where must be certain before anybody gives way.
+        while self._under_way:
+            self._land()
+        newcomers: list[Utterance] = []
+        most, turns = self._bearable_newcomers(), 0
+        while turns < _TURNS_PER_STEP and len(newcomers) < most:
+            claim = self._next_claim()
+            if claim is None or (claim.utterance is None and newcomers):
+                break
+            turns += claim.gives_way is not None
+            newcomer = self._slots.seat(claim)
+            if newcomer is not None:
+                newcomer.admitted = self._clock()
+                newcomers.append(newcomer)
+        readings = self._reader.read(newcomers) if newcomers else []
+        for newcomer, reading in zip(newcomers, readings, strict=True):
+            self._slots.start(newcomer, reading)
+        return len(newcomers)
+
+    def _bearable_newcomers(self) -> int:
+        """As many as hold up those who speak for a step, or for as long as none of their listeners would notice."""
+        running = self._scheduler.running
+        if not running:
+            return self._config.slots
+        step = self._pace.step_seconds(len(running))
+        spare = tightest_lead(running, self._clock()) - step
+        return self._config.slots if spare == math.inf else self._pace.prompts_within(max(step, spare))
+
+    def _launch(self, began: float, prompts: int) -> bool:
+        """Start a frame for all who can speak; false when nobody can."""
+        running = self._scheduler.running
+        rows = [(slot, u, u.generation) for slot, u in enumerate(running) if not (u.dry or u.spent)]
+        if not rows:
+            return False
+        size = rows[-1][0] + 1
+        held = set(range(size)).difference(slot for slot, _, _ in rows) if len(rows) < size else ()
+        flight = self._runner.launch(size, max(u.length for u in running[:size]), held)
+        for _, utterance, _ in rows:
+            utterance.frames += 1
+        self._under_way.append(_Step(flight, size, rows, began, prompts))
+        return True
+
+    def _land(self) -> None:
+        """Wait for the oldest step under way, and hand out what it made."""
+        step = self._under_way.popleft()
+        frame = step.flight.land()
+        now = self._clock()
+        self._measure(step, now)
+        self._deliver(step, frame, now)
+
+    def _measure(self, step: _Step, now: float) -> None:
+        seconds = now - max(step.began, self._landed_at)
+        self._landed_at = now
+        self.statistics.steps += 1
+        self.statistics.step_seconds_total += seconds
+        if step.prompts:
+            self._pace.read(step.prompts, step.size, seconds)
         else:
-            segment = script.segments.popleft()
-            tokens, span = segment.ids, (segment.start, segment.end)
-        prompt: Prompt = self._prompts.fill(utterance.template, tokens, complete=script.complete)
-        return _Ahead(self._runner.prepare(prompt, utterance.voice), len(tokens), span)
+            self._pace.stepped(step.size, seconds, now)
 
-    def _read_ahead(self) -> None:
-        """Read one segment that will be wanted, so that its speaker needs no pause; one a step, to hold up nobody."""
-        for utterance in self._scheduler.running:
-            if utterance.script.segments and utterance.id not in self._ahead:
-                self._ahead[utterance.id] = self._read_next(utterance)
-                return
-
-    def _enter(self, slot: int, utterance: Utterance, segment: _Ahead) -> None:
-        """Start a segment in a slot."""
-        self._runner.enter(slot, segment.prefilled, utterance.sampling)
-        utterance.begin(segment.prefilled.length, segment.prefilled.text, segment.tokens)
-        if utterance.script.live is None:
-            start, end = segment.span
-            offset = utterance.sent_frames * SAMPLES_PER_FRAME
-            utterance.spoken.append(SpokenSegment(len(utterance.spoken), start, end, offset))
-            utterance.sink.segment(utterance.spoken[-1])
-
-    def _deliver(self, running: tuple[Utterance, ...], speaking: list[int], frame: Frame) -> None:
-        """Hand each row's sound out and retire those that ended, the last slot first: moves stay simple."""
-        for slot in reversed(speaking):
-            utterance = running[slot]
-            if frame.ended[slot]:
-                self._finish_segment(slot, utterance, "complete")
+    def _deliver(self, step: _Step, frame: Frame, now: float) -> None:
+        """Hand each row's sound out and end those that ended, the last slot first: so fewest rows are moved."""
+        ended = frame.ended.tolist()
+        for slot, utterance, generation in reversed(step.rows):
+            if utterance.ended or utterance.generation != generation:
                 continue
-            self._emit(utterance, frame.pcm[slot], frame.codes[slot])
+            if ended[slot]:
+                self._finish_segment(utterance, "complete")
+                continue
+            self._emit(utterance, frame.pcm[slot], frame.codes[slot], now)
             if utterance.total_frames >= utterance.max_frames:
-                self._retire(slot, "max_length")
-            elif utterance.frames >= min(utterance.frame_limit, self._config.max_frames):
-                self._finish_segment(slot, utterance, "max_length")
+                self.end(utterance.id, "max_length")
+            elif utterance.landed >= utterance.frame_limit:
+                self._finish_segment(utterance, "max_length")
 
-    def _emit(self, utterance: Utterance, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64]) -> None:
+    def _emit(self, utterance: Utterance, pcm: npt.NDArray[np.int16], codes: npt.NDArray[np.int64], now: float) -> None:
         """Count a frame and hand it out, unless it is silence nobody should wait for."""
-        opening = not utterance.heard and utterance.frames < _SILENT_FRAMES_TRIMMED
-        utterance.frames += 1
+        opening = not utterance.heard and utterance.landed < _SILENT_FRAMES_TRIMMED
+        utterance.landed += 1
         utterance.total_frames += 1
         self.statistics.frames += 1
-        now = time.monotonic()
         if utterance.dry:
             utterance.last_text = now
         if utterance.trim_leading_silence and opening and np.abs(pcm).max() <= _SILENCE_PEAK:
             return
         utterance.heard = True
-        utterance.sent_frames += 1
-        utterance.first_audio = utterance.first_audio or now
+        self.statistics.underruns += utterance.hear(now, FRAME_SECONDS)
         utterance.sink.audio(pcm, codes)
 
-    def _finish_segment(self, slot: int, utterance: Utterance, reason: Reason) -> None:
+    def _finish_segment(self, utterance: Utterance, reason: Reason) -> None:
         """Go on with the next segment in the same slot, or end."""
         utterance.cut_short |= reason == "max_length"
-        ahead = self._ahead.pop(utterance.id, None)
-        if ahead is None and utterance.script.segments:
-            ahead = self._read_next(utterance)
-        if ahead is not None:
-            self._enter(slot, utterance, ahead)
+        following = self._reader.following(utterance)
+        if following is not None:
+            self._slots.start(utterance, following)
         else:
-            self._retire(slot, "max_length" if utterance.cut_short else "complete")
-
-    def _retire(self, slot: int, reason: Reason, error: TtsError | None = None) -> None:
-        utterance = self._scheduler.running[slot]
-        move = self._scheduler.retire(slot)
-        # Before the copy: should that fail, this utterance stands in no list any more and nobody else would end it.
-        self._end(utterance, reason, error)
-        if move is not None:
-            moved = self._scheduler.running[move.target]
-            self._runner.move(move.source, move.target, moved.length, moved.trailing)
+            self.end(utterance.id, "max_length" if utterance.cut_short else "complete")
 
     def _end(self, utterance: Utterance, reason: Reason, error: TtsError | None = None) -> None:
-        self._ahead.pop(utterance.id, None)
-        self.statistics.utterances += 1
-        self.statistics.cancelled += reason == "cancelled"
-        self.statistics.failed += reason == "failed"
+        utterance.ended = True
+        self._reader.forget(utterance)
+        self._slots.free(utterance)
+        self.statistics.ended[reason] += 1
         self._publish()
-        self._ended(utterance)
-        since = utterance.submitted
-        info: dict[str, object] = {
-            "reason": reason,
-            "frames": utterance.total_frames,
-            "samples": utterance.sent_frames * SAMPLES_PER_FRAME,
-            **utterance.description,
-            "segments": [asdict(segment) for segment in utterance.spoken],
-            "timings": {
-                "queue_s": _seconds(since, utterance.admitted),
-                "first_audio_s": _seconds(since, utterance.first_audio),
-                "total_s": _seconds(since, time.monotonic()),
-            },
-        }
-        utterance.sink.end(Outcome(reason, info, error))
+        self._ended(utterance, reason)
+        utterance.sink.end(Outcome(reason, utterance.facts(reason, self._clock()), error))
 
     def _publish(self) -> None:
-        self.statistics.active = len(self._scheduler.running)
-        self.statistics.waiting = len(self._scheduler.waiting)
-
-
-def _seconds(since: float, until: float | None) -> float | None:
-    return None if until is None else round(until - since, 6)
+        scheduler = self._scheduler
+        self.statistics.active, self.statistics.parked = len(scheduler.running), len(scheduler.parked)
+        self.statistics.waiting = len(scheduler.waiting)

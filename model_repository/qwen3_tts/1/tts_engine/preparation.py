@@ -51,13 +51,15 @@ class Preparation:
         instruct = voice.instruct if speak.instruct is None else speak.instruct
         placement = self._placement(speak)
         template = self.prompts.template(voice, language=language, instruct=instruct, placement=placement)
+        script = Script(live=[], complete=False) if speak.is_live else self._script(speak.text, language)
         ignored = ["instruct"] if speak.instruct and not self.prompts.serves_instruct else []
         utterance = Utterance(
             id=next(self._ids),
             template=template,
-            script=Script(live=[], complete=False) if speak.is_live else self._script(speak.text, language),
+            script=script,
             sampling=sampling,
             sink=sink,
+            tokens=sum(len(segment.ids) for segment in script.segments),
             max_frames=self._frame_cap(speak.max_frames),
             trim_leading_silence=speak.trim_leading_silence is not False,
             description={"seed": sampling.seed, "voice": voice.id, "language": language, "ignored": ignored},

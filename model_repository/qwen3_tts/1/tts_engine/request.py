@@ -9,12 +9,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .config import SAMPLES_PER_FRAME
 from .errors import InvalidRequest, TtsError
 from .model_config import SamplingDefaults
 from .prompt import Template
@@ -164,8 +165,12 @@ class Script:
 class Utterance:
     """A request on its way through the engine. Only the engine thread changes it once it is submitted.
 
-    voice: None until a recording to be cloned is encoded. prompt_length, frames, trailing: of the generation that
-    runs now; the talker waits when it has made as many frames as text has been laid out (trailing) for them.
+    voice: None until a recording to be cloned is encoded. tokens: of its text, as far as it is known.
+    generation: which of its generations runs now. prompt_length, trailing: of that generation; frames: how many
+    steps were launched for it, landed: how many of them have come back; the talker waits when it was launched for as
+    many frames as text has been laid out (trailing) for them. unlaid: text that came while it was in no slot.
+    total_frames: all that have landed, of all its generations; sent_frames: those the listener got of them.
+    played_out: when a listener who plays at once will have played all that was sent (monotonic seconds).
     """
 
     id: int
@@ -178,18 +183,25 @@ class Utterance:
     description: dict[str, object]
     voice: EncodedVoice | None = None
     awaits_voice: bool = False
+    tokens: int = 0
     submitted: float = field(default_factory=time.monotonic)
     admitted: float | None = None
     first_audio: float | None = None
     last_text: float = field(default_factory=time.monotonic)
+    generation: int = 0
     prompt_length: int = 0
     frames: int = 0
+    landed: int = 0
     frame_limit: int = 0
     trailing: int = 0
+    unlaid: list[int] = field(default_factory=list)
     total_frames: int = 0
     sent_frames: int = 0
+    played_out: float = 0.0
+    paused: bool = False
     heard: bool = False
     cut_short: bool = False
+    ended: bool = False
     spoken: list[SpokenSegment] = field(default_factory=list)
 
     @property
@@ -210,20 +222,62 @@ class Utterance:
         """Whether the next frame would need text that has not come."""
         return not self.script.complete and self.frames >= self.trailing
 
-    def begin(self, prompt_length: int, trailing: int, tokens: int) -> None:
-        """A generation starts: its prompt's length, the text laid out beside its frames, its text's tokens."""
-        self.prompt_length, self.trailing, self.frames, self.heard = prompt_length, trailing, 0, False
-        self.extend_limit(tokens)
+    @property
+    def spent(self) -> bool:
+        """Whether all frames its generation may have were launched: what comes next shows when they land."""
+        return self.frames >= self.frame_limit or self.total_frames - self.landed + self.frames >= self.max_frames
 
-    def extend_limit(self, tokens: int) -> None:
-        """Bound the generation by the tokens its text has so far."""
-        self.frame_limit = max(_RUNAWAY_FLOOR, _RUNAWAY_FRAMES_PER_TOKEN * tokens)
+    def lead(self, now: float) -> float:
+        """Seconds of sound its listener has still to play; 0 before the first, less when it waits for more."""
+        return self.played_out - now if self.first_audio is not None else 0.0
+
+    def begin(self, prompt_length: int, trailing: int, tokens: int, longest: int) -> None:
+        """A generation starts.
+
+        prompt_length: positions. trailing: ids laid out beside its frames. tokens: of its text. longest: frames.
+        """
+        self.generation += 1
+        self.prompt_length, self.trailing, self.heard = prompt_length, trailing, False
+        self.frames = self.landed = 0
+        self.bound(tokens, longest)
+
+    def bound(self, tokens: int, longest: int) -> None:
+        """Bound the generation by the tokens its text has so far, and by the `longest` there may be, in frames."""
+        self.frame_limit = min(longest, max(_RUNAWAY_FLOOR, _RUNAWAY_FRAMES_PER_TOKEN * tokens))
+
+    def hear(self, now: float, seconds: float) -> bool:
+        """So much sound has been sent; true when the listener had to wait for it though its text was there."""
+        self.sent_frames += 1
+        late = self.first_audio is not None and self.played_out < now and not self.paused
+        self.first_audio = self.first_audio or now
+        self.played_out = max(self.played_out, now) + seconds
+        self.paused = self.dry
+        return late
+
+    def facts(self, reason: Reason, now: float) -> dict[str, object]:
+        """What its listener is told at its end."""
+        timings = {"queue_s": self.admitted, "first_audio_s": self.first_audio, "total_s": now}
+        return {
+            "reason": reason,
+            "frames": self.total_frames,
+            "samples": self.sent_frames * SAMPLES_PER_FRAME,
+            **self.description,
+            "segments": [asdict(segment) for segment in self.spoken],
+            "timings": {
+                name: None if when is None else round(when - self.submitted, 6) for name, when in timings.items()
+            },
+        }
 
 
-def add_text(utterance: Utterance, ids: Sequence[int], *, complete: bool) -> None:
-    """More text of a live utterance has come."""
+def add_text(utterance: Utterance, ids: Sequence[int], now: float, *, complete: bool, longest: int) -> None:
+    """More text of a live utterance has come, `now`. longest: a generation, in frames."""
     assert utterance.script.live is not None, "only live text grows"
+    paused = utterance.dry
     utterance.script.live.extend(ids)
     utterance.script.complete = complete
-    utterance.last_text = time.monotonic()
-    utterance.extend_limit(len(utterance.script.live))
+    utterance.tokens = len(utterance.script.live)
+    utterance.last_text = now
+    if paused:
+        # What its listener has missed until now was for want of text.
+        utterance.played_out = max(utterance.played_out, now)
+    utterance.bound(utterance.tokens, longest)

@@ -72,6 +72,18 @@ class Prefilled:
     voice: EncodedVoice | None
 
 
+@dataclass(frozen=True)
+class Parked:
+    """A copy of all that a slot holds of its utterance, apart from any slot."""
+
+    tensors: list[Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
 class Runner:
     """The networks of a checkpoint with state for S slots. One thread may use it.
 
@@ -117,6 +129,10 @@ class Runner:
             text=len(prompt.trailing_ids),
             voice=voice,
         )
+
+    def prepare_many(self, wanted: Sequence[tuple[Prompt, EncodedVoice | None]]) -> list[Prefilled]:
+        """Read several prompts."""
+        return [self.prepare(prompt, voice) for prompt, voice in wanted]
 
     @torch.inference_mode()
     def enter(self, slot: int, prefilled: Prefilled, sampling: Sampling) -> None:
@@ -164,6 +180,30 @@ class Runner:
         self._trailing[target, : trailing + 1] = self._trailing[source, : trailing + 1]
         for buffer in (self._hidden, self._positions, self._frames, self._trailing_count):
             buffer[target] = buffer[source]
+
+    @torch.inference_mode()
+    def park(self, slot: int, length: int, trailing: int) -> Parked:
+        """Copy out what `slot` holds, with `length` positions in use and `trailing` ids laid out."""
+        return Parked([part.clone() for part in self._parts(slot, length, trailing)])
+
+    @torch.inference_mode()
+    def unpark(self, slot: int, parked: Parked, length: int, trailing: int) -> None:
+        """Go on in `slot` with what was copied out; length and trailing as they were then."""
+        for part, kept in zip(self._parts(slot, length, trailing), parked.tensors, strict=True):
+            part.copy_(kept)
+
+    def _parts(self, slot: int, length: int, trailing: int) -> list[Tensor]:
+        """Views of all that a later frame of `slot` may depend on."""
+        cache, codec, sampling = self._cache, self._codec_state, self._sampling
+        return [
+            *(storage[:, slot, :, :length] for storage in (cache.keys, cache.values)),
+            *(ring[:, slot] for ring in (codec.keys, codec.values)),
+            *(tail[slot] for tail in (codec.frames, *codec.tails)),
+            *(rows[slot] for rows in (*sampling.talker, *sampling.predictor)),
+            *(rows[slot] for rows in (sampling.penalty, sampling.seed, sampling.seen)),
+            *(rows[slot] for rows in (self._hidden, self._positions, self._frames, self._trailing_count)),
+            self._trailing[slot, : trailing + 1],
+        ]
 
     def _step(self, rows: int, length: int, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The whole frame step on the device: codes (B, Q) and pcm (B, 1920). targets (B,): see codec_layers."""

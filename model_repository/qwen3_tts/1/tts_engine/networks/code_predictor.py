@@ -18,6 +18,7 @@ from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
 from .layers import DecoderStack, Rotary, rotary_table
+from .linear import Linear
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,15 @@ class CodePredictor:
 
     embeddings (15, V, D): codes of codebooks 1 … 15 at the talker's width, summed into its next input.
     inputs (15, V, Dp): the same codes as inputs of the predictor; first_inputs (V, Dp) those of codebook 0.
-    heads (15, V, Dp). projection is absent where talker and predictor have one width.
+    heads: from Dp to V, one for each of them. projection is absent where talker and predictor have one width.
     """
 
     stack: DecoderStack
     embeddings: Tensor
     inputs: Tensor
     first_inputs: Tensor
-    heads: Tensor
-    projection: Tensor | None
-    projection_bias: Tensor | None
+    heads: tuple[Linear, ...]
+    projection: Linear | None
     rotary: Rotary
 
     @classmethod
@@ -44,14 +44,15 @@ class CodePredictor:
         prefix, width, narrow = "talker.code_predictor", config.talker.hidden, config.predictor.hidden
         rest = range(CODEBOOKS - 1)
         tables = [weights.take(f"{prefix}.model.codec_embedding.{i}.weight", config.code_vocab, width) for i in rest]
-        heads = [weights.take(f"{prefix}.lm_head.{i}.weight", config.code_vocab, narrow) for i in rest]
+        heads = tuple(Linear.of(weights.take(f"{prefix}.lm_head.{i}.weight", config.code_vocab, narrow)) for i in rest)
         embeddings, first = torch.stack(tables), codec_embedding[: config.code_vocab]
-        projection = bias = None
+        projection = None
         inputs, first_inputs = embeddings, first
         if width != narrow:
-            projection = weights.take(f"{prefix}.small_to_mtp_projection.weight", narrow, width)
+            weight = weights.take(f"{prefix}.small_to_mtp_projection.weight", narrow, width)
             bias = weights.take(f"{prefix}.small_to_mtp_projection.bias", narrow)
-            inputs, first_inputs = F.linear(embeddings, projection, bias), F.linear(first, projection, bias)
+            projection = Linear.of(weight, bias)
+            inputs, first_inputs = projection(embeddings), projection(first)
         stack = DecoderStack.load(weights, f"{prefix}.model", config.predictor)
         rotary = rotary_table(
             CODEBOOKS,
@@ -60,13 +61,11 @@ class CodePredictor:
             embeddings.device,
             embeddings.dtype,
         )
-        return cls(stack, embeddings, inputs, first_inputs, torch.stack(heads), projection, bias, rotary)
+        return cls(stack, embeddings, inputs, first_inputs, heads, projection, rotary)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Talker hidden states (B, D) as predictor inputs (B, Dp)."""
-        if self.projection is None:
-            return hidden
-        return F.linear(hidden, self.projection, self.projection_bias)
+        return hidden if self.projection is None else self.projection(hidden)
 
     def predict(
         self, hidden: Tensor, first: Tensor, cache: KeyValueCache, pick: Callable[[Tensor, int], Tensor]
@@ -87,7 +86,7 @@ class CodePredictor:
             end = position + x.shape[1]
             view = cache.span(slice(0, rows), position)
             out = self.stack.forward(x, self.rotary.span(position, end), view, mask if position == 0 else None)
-            scores = F.linear(out[:, -1], self.heads[codebook - 1])
+            scores = self.heads[codebook - 1](out[:, -1])
             codes.append(pick(scores.to(torch.promote_types(scores.dtype, torch.float32)), codebook))
             x = F.embedding(codes[-1], self.inputs[codebook - 1])[:, None]
             position = end

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec_config import CodecConfig
@@ -19,6 +18,7 @@ from ..weights import Weights
 from .codec_layers import CausalConv, CausalUpsample, ConvNeXt, SnakeBeta, Streams, TailShapes, VocoderBlock
 from .codec_state import CodecState
 from .layers import Attention, SwiGlu, attend, rms_norm, rotary_of
+from .linear import Linear
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class CodecTransformer:
 
     config: TransformerConfig
     window: int
-    inward: tuple[Tensor, Tensor]
+    inward: Linear
     layers: tuple[CodecLayer, ...]
     norm: Tensor
-    outward: tuple[Tensor, Tensor]
+    outward: Linear
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: CodecConfig) -> CodecTransformer:
@@ -63,16 +63,10 @@ class CodecTransformer:
         return cls(
             config=inner,
             window=config.window,
-            inward=(
-                weights.take(f"{prefix}.input_proj.weight", width, latent),
-                weights.take(f"{prefix}.input_proj.bias", width),
-            ),
+            inward=_projection(weights, f"{prefix}.input_proj", width, latent),
             layers=tuple(CodecLayer.load(weights, f"{prefix}.layers.{i}", inner) for i in range(inner.layers)),
             norm=weights.take(f"{prefix}.norm.weight", width),
-            outward=(
-                weights.take(f"{prefix}.output_proj.weight", latent, width),
-                weights.take(f"{prefix}.output_proj.bias", latent),
-            ),
+            outward=_projection(weights, f"{prefix}.output_proj", latent, width),
         )
 
     def __call__(self, x: Tensor, state: CodecState) -> Tensor:
@@ -89,16 +83,16 @@ class CodecTransformer:
         mask = self._visible(positions, ring)
         rotary = rotary_of(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
         row_index = torch.arange(rows, device=x.device)[:, None]
-        x = F.linear(x, *self.inward)
+        x = self.inward(x)
         for index, layer in enumerate(self.layers):
             normed = rms_norm(x, layer.attention_norm, self.config.eps)
             query, key, value = layer.attention.project(normed, self.config, rotary)
             keys, values = state.keys[index, :rows], state.values[index, :rows]
             keys.transpose(1, 2)[row_index, places] = key.transpose(1, 2)
             values.transpose(1, 2)[row_index, places] = value.transpose(1, 2)
-            x = x + layer.attention_gain * F.linear(attend(query, keys, values, mask), layer.attention.output)
+            x = x + layer.attention_gain * layer.attention.output(attend(query, keys, values, mask))
             x = x + layer.feed_gain * layer.feed(rms_norm(x, layer.feed_norm, self.config.eps))
-        return F.linear(rms_norm(x, self.norm, self.config.eps), *self.outward)
+        return self.outward(rms_norm(x, self.norm, self.config.eps))
 
     def _visible(self, positions: Tensor, ring: int) -> Tensor:
         """Which ring places each query may look at: bool (B, 1, T, R).
@@ -120,8 +114,8 @@ class CodecDecoder:
     """
 
     codebooks: Tensor
-    first_out: Tensor
-    rest_out: Tensor
+    first_out: Linear
+    rest_out: Linear
     entry: CausalConv
     transformer: CodecTransformer
     upsample: tuple[tuple[CausalUpsample, ConvNeXt], ...]
@@ -147,8 +141,8 @@ class CodecDecoder:
         out = [weights.take(f"decoder.quantizer.{p}.output_proj.weight", wide, wide // 2, 1) for p in _PARTS]
         return cls(
             codebooks=_load_codebooks(weights, config),
-            first_out=out[0][..., 0],
-            rest_out=out[1][..., 0],
+            first_out=Linear.of(out[0][..., 0]),
+            rest_out=Linear.of(out[1][..., 0]),
             entry=entry,
             transformer=CodecTransformer.load(weights, "decoder.pre_transformer", config),
             upsample=upsample,
@@ -181,19 +175,22 @@ class CodecDecoder:
         tokens, streams = codes.shape[2], Streams(state.tails, targets)
         books = torch.arange(CODEBOOKS, device=codes.device)[:, None]
         vectors = self.codebooks[books, codes]
-        latent = F.linear(vectors[:, 0], self.first_out) + F.linear(vectors[:, 1:].sum(1), self.rest_out)
-        hidden = self.entry(latent.transpose(1, 2), streams).transpose(1, 2)
-        hidden = self.transformer(hidden, state).transpose(1, 2)
+        latent = self.first_out(vectors[:, 0]) + self.rest_out(vectors[:, 1:].sum(1))
+        hidden = self.transformer(self.entry(latent, streams), state)
         state.frames.index_add_(0, targets, torch.full_like(targets, tokens))
         for upsample, mix in self.upsample:
             hidden = mix(upsample(hidden, streams), streams)
         hidden = self.vocoder_entry(hidden, streams)
         for block in self.vocoder:
             hidden = block(hidden, streams)
-        return self.exit(self.activation(hidden), streams)[:, 0].clamp(-1.0, 1.0)
+        return self.exit(self.activation(hidden), streams)[..., 0].clamp(-1.0, 1.0)
 
 
 _PARTS = ("rvq_first", "rvq_rest")
+
+
+def _projection(weights: Weights, prefix: str, outgoing: int, incoming: int) -> Linear:
+    return Linear.of(weights.take(f"{prefix}.weight", outgoing, incoming), weights.take(f"{prefix}.bias", outgoing))
 
 
 def _load_upsample(

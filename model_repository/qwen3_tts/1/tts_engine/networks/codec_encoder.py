@@ -162,7 +162,7 @@ class CodecEncoder:
         for layer in self.layers:
             normed = F.layer_norm(x, layer.attention_norm[0].shape, *layer.attention_norm, eps)
             heads = attend(*layer.attention.project(normed, self.config, rotary), mask)
-            x = x + layer.attention_gain * F.linear(heads, layer.attention.output)
+            x = x + layer.attention_gain * layer.attention.output(heads)
             normed = F.layer_norm(x, layer.feed_norm[0].shape, *layer.feed_norm, eps)
             x = x + layer.feed_gain * F.linear(F.gelu(F.linear(normed, layer.feed_in)), layer.feed_out)
         return x

@@ -1,8 +1,9 @@
 """Causal layers of the codec that remember what they need of earlier calls, so that any split of a stream into
 calls gives the same sound.
 
-Each stateful layer names the state it keeps by an index into the tails of a `Streams`; a call works on the first B
-streams and updates them in place, but for those that are held.
+Samples stand in rows and channels beside each other, (B, T, C), so that a convolution is one matrix product over a
+sliding view of its input. Each stateful layer names the state it keeps by an index into the tails of a `Streams`; a
+call works on the first B streams and updates them in place, but for those that are held.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..weights import Weights
+from .convolution import Convolution
+from .linear import Linear
 
 
 @dataclass(frozen=True)
 class Streams:
     """The remembered inputs of all layers for S streams, and where a call writes them.
 
-    tails: tensors (S+1, C, n), the last row for what nobody wants. targets int64 (B,): the row that stream b's new
+    tails: tensors (S+1, n, C), the last row for what nobody wants. targets int64 (B,): the row that stream b's new
     state goes to, b itself or, for a stream that is held, the last.
     """
 
@@ -28,41 +31,31 @@ class Streams:
     targets: Tensor
 
     def join(self, index: int, x: Tensor) -> Tensor:
-        """x (B, C, T) behind what is remembered of it, (B, C, n+T); the new end is remembered."""
+        """x (B, T, C) behind what is remembered of it, (B, n+T, C); the new end is remembered."""
         tail = self.tails[index]
-        joined = torch.cat((tail[: x.shape[0]], x), dim=-1)
-        tail.index_copy_(0, self.targets, joined[..., -tail.shape[-1] :])
+        joined = torch.cat((tail[: x.shape[0]], x), dim=1)
+        tail.index_copy_(0, self.targets, joined[:, -tail.shape[1] :])
         return joined
-
-    def overlap(self, index: int, x: Tensor, length: int) -> Tensor:
-        """x (B, C, length+n) with what is remembered added to its start; its end is remembered and cut off."""
-        tail = self.tails[index]
-        x[..., : tail.shape[-1]] += tail[: x.shape[0]]
-        tail.index_copy_(0, self.targets, x[..., length:])
-        return x[..., :length]
 
 
 class TailShapes:
-    """Collects, while a network is loaded, the (C, n) of every state tensor its layers will want."""
+    """Collects, while a network is loaded, the (n, C) of every state tensor its layers will want."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int]] = []
 
-    def add(self, channels: int, length: int) -> int:
+    def add(self, length: int, channels: int) -> int:
         """Reserve a state tensor; returns its index."""
-        self.shapes.append((channels, length))
+        self.shapes.append((length, channels))
         return len(self.shapes) - 1
 
 
 @dataclass(frozen=True)
 class CausalConv:
-    """Convolution that looks only back; keeps its last (kernel-1)·dilation inputs."""
+    """Convolution that looks only back; keeps its last (kernel-1)·dilation inputs, if that is any."""
 
-    weight: Tensor
-    bias: Tensor
-    dilation: int
-    groups: int
-    tail: int
+    convolution: Convolution
+    tail: int | None
 
     @classmethod
     def load(
@@ -74,33 +67,53 @@ class CausalConv:
         kernel: int,
         *,
         dilation: int = 1,
-        groups: int = 1,
     ) -> CausalConv:
         """Take `prefix`.conv.{weight,bias} of a convolution from channels[0] to channels[1]."""
         incoming, outgoing = channels
+        weight = weights.take(f"{prefix}.conv.weight", outgoing, incoming, kernel)
         return cls(
-            weight=weights.take(f"{prefix}.conv.weight", outgoing, incoming // groups, kernel),
-            bias=weights.take(f"{prefix}.conv.bias", outgoing),
-            dilation=dilation,
-            groups=groups,
-            tail=shapes.add(incoming, (kernel - 1) * dilation),
+            convolution=Convolution.of(weight, weights.take(f"{prefix}.conv.bias", outgoing), dilation),
+            tail=shapes.add((kernel - 1) * dilation, incoming) if kernel > 1 else None,
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
-        """(B, C, T) → (B, C', T)."""
-        if self.weight.shape[-1] > 1:
-            x = streams.join(self.tail, x)
-        return F.conv1d(x, self.weight, self.bias, dilation=self.dilation, groups=self.groups)
+        """(B, T, C) → (B, T, C')."""
+        return self.convolution(x if self.tail is None else streams.join(self.tail, x))
+
+
+@dataclass(frozen=True)
+class CausalDepthwise:
+    """Convolution of each channel by itself that looks only back. weight (kernel, C)."""
+
+    weight: Tensor
+    bias: Tensor
+    tail: int
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int, kernel: int) -> CausalDepthwise:
+        """Take `prefix`.conv.{weight,bias}."""
+        weight = weights.take(f"{prefix}.conv.weight", channels, 1, kernel)
+        bias = weights.take(f"{prefix}.conv.bias", channels)
+        return cls(weight[:, 0].T.contiguous(), bias, shapes.add(kernel - 1, channels))
+
+    def __call__(self, x: Tensor, streams: Streams) -> Tensor:
+        """(B, T, C) → (B, T, C)."""
+        windows = streams.join(self.tail, x).unfold(1, self.weight.shape[0], 1)
+        return torch.einsum("btck,kc->btc", windows, self.weight) + self.bias
 
 
 @dataclass(frozen=True)
 class CausalUpsample:
-    """Transposed convolution trimmed on the right; keeps the part of its output that the next input adds to."""
+    """Transposed convolution trimmed on the right.
 
-    weight: Tensor
+    With a kernel of twice the stride each output is the first half of its own input's product and the second half of
+    the input's before: `tail` keeps the last second half. With a kernel of one stride there is none.
+    """
+
+    product: Linear
     bias: Tensor
     stride: int
-    tail: int
+    tail: int | None
 
     @classmethod
     def load(
@@ -114,73 +127,77 @@ class CausalUpsample:
     ) -> CausalUpsample:
         """Take `prefix`.conv.{weight,bias}; kernel is stride (no overlap) or twice stride."""
         incoming, outgoing = channels
+        weight = weights.take(f"{prefix}.conv.weight", incoming, outgoing, kernel)
         return cls(
-            weight=weights.take(f"{prefix}.conv.weight", incoming, outgoing, kernel),
+            product=Linear.of(weight.permute(2, 1, 0).reshape(kernel * outgoing, incoming)),
             bias=weights.take(f"{prefix}.conv.bias", outgoing),
             stride=stride,
-            tail=shapes.add(outgoing, kernel - stride),
+            tail=shapes.add(1, stride * outgoing) if kernel > stride else None,
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
-        """(B, C, T) → (B, C', T·stride)."""
-        out = F.conv_transpose1d(x, self.weight, stride=self.stride)
-        if self.weight.shape[-1] > self.stride:
-            out = streams.overlap(self.tail, out, x.shape[-1] * self.stride)
-        return out + self.bias[:, None]
+        """(B, T, C) → (B, T·stride, C')."""
+        out = self.product(x)
+        if self.tail is not None:
+            own, late = out.chunk(2, dim=-1)
+            out = own + streams.join(self.tail, late)[:, :-1]
+        return out.reshape(x.shape[0], x.shape[1] * self.stride, -1) + self.bias
 
 
 @dataclass(frozen=True)
 class SnakeBeta:
-    """The periodic activation x + sin²(αx)/β, per channel (arXiv 2206.04658 with a separate magnitude)."""
+    """The periodic activation x + sin²(αx)/β, per channel (arXiv 2206.04658 with a separate magnitude).
+
+    root: 1/√β, so that the square is the last thing to be done.
+    """
 
     alpha: Tensor
-    scale: Tensor
+    root: Tensor
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, channels: int) -> SnakeBeta:
         """Take `prefix`.{alpha,beta}, which are stored as logarithms."""
         alpha, beta = weights.take(f"{prefix}.alpha", channels), weights.take(f"{prefix}.beta", channels)
-        return cls(alpha.exp()[:, None], 1.0 / (beta.exp() + 1e-9)[:, None])
+        return cls(alpha.exp(), (beta.exp() + 1e-9).rsqrt())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
-        return x + self.scale * torch.sin(x * self.alpha).square()
+        """(B, T, C) → (B, T, C)."""
+        # In place, since on a CPU this is all memory traffic.
+        wave = (x * self.alpha).sin_().mul_(self.root)
+        return torch.addcmul(x, wave, wave)
 
 
 @dataclass(frozen=True)
 class ConvNeXt:
     """Depthwise causal convolution and a pointwise feed-forward, with a learned residual gain."""
 
-    depthwise: CausalConv
+    depthwise: CausalDepthwise
     norm: Tensor
     norm_bias: Tensor
-    widen: Tensor
-    widen_bias: Tensor
-    narrow: Tensor
-    narrow_bias: Tensor
+    widen: Linear
+    narrow: Linear
     gain: Tensor
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int) -> ConvNeXt:
         """Take the tensors under `prefix`."""
+        wide = 4 * channels
+        widen = weights.take(f"{prefix}.pwconv1.weight", wide, channels)
+        narrow = weights.take(f"{prefix}.pwconv2.weight", channels, wide)
         return cls(
-            depthwise=CausalConv.load(weights, f"{prefix}.dwconv", shapes, (channels, channels), 7, groups=channels),
+            depthwise=CausalDepthwise.load(weights, f"{prefix}.dwconv", shapes, channels, 7),
             norm=weights.take(f"{prefix}.norm.weight", channels),
             norm_bias=weights.take(f"{prefix}.norm.bias", channels),
-            widen=weights.take(f"{prefix}.pwconv1.weight", 4 * channels, channels),
-            widen_bias=weights.take(f"{prefix}.pwconv1.bias", 4 * channels),
-            narrow=weights.take(f"{prefix}.pwconv2.weight", channels, 4 * channels),
-            narrow_bias=weights.take(f"{prefix}.pwconv2.bias", channels),
+            widen=Linear.of(widen, weights.take(f"{prefix}.pwconv1.bias", wide)),
+            narrow=Linear.of(narrow, weights.take(f"{prefix}.pwconv2.bias", channels)),
             gain=weights.take(f"{prefix}.gamma", channels),
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
-        hidden = self.depthwise(x, streams).transpose(1, 2)
+        """(B, T, C) → (B, T, C)."""
+        hidden = self.depthwise(x, streams)
         hidden = F.layer_norm(hidden, self.norm.shape, self.norm, self.norm_bias, 1e-6)
-        hidden = F.gelu(F.linear(hidden, self.widen, self.widen_bias))
-        hidden = self.gain * F.linear(hidden, self.narrow, self.narrow_bias)
-        return x + hidden.transpose(1, 2)
+        return x + self.gain * self.narrow(F.gelu(self.widen(hidden)))
 
 
 @dataclass(frozen=True)
@@ -204,7 +221,7 @@ class ResidualUnit:
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
-        """(B, C, T) → (B, C, T)."""
+        """(B, T, C) → (B, T, C)."""
         return x + self.pointwise(self.between(self.dilated(self.before(x), streams)), streams)
 
 
@@ -230,7 +247,7 @@ class VocoderBlock:
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
-        """(B, C, T) → (B, C/2, T·rate)."""
+        """(B, T, C) → (B, T·rate, C/2)."""
         x = self.upsample(self.activation(x), streams)
         for unit in self.units:
             x = unit(x, streams)

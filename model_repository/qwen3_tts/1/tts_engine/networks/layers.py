@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..model_config import TransformerConfig
 from ..weights import Weights
+from .linear import Linear
 
 
 class Cache(Protocol):
@@ -71,12 +72,13 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Attention:
-    """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer."""
+    """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer.
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    output: Tensor
+    inward: queries, keys and values of all heads in one product.
+    """
+
+    inward: Linear
+    output: Linear
     query_norm: Tensor | None
     key_norm: Tensor | None
 
@@ -84,20 +86,18 @@ class Attention:
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool) -> Attention:
         """Take the tensors under `prefix` (…self_attn)."""
         wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        parts = (("q_proj", wide), ("k_proj", narrow), ("v_proj", narrow))
         return cls(
-            query=weights.take(f"{prefix}.q_proj.weight", wide, config.hidden),
-            key=weights.take(f"{prefix}.k_proj.weight", narrow, config.hidden),
-            value=weights.take(f"{prefix}.v_proj.weight", narrow, config.hidden),
-            output=weights.take(f"{prefix}.o_proj.weight", config.hidden, wide),
+            inward=Linear.stacked([weights.take(f"{prefix}.{name}.weight", n, config.hidden) for name, n in parts]),
+            output=Linear.of(weights.take(f"{prefix}.o_proj.weight", config.hidden, wide)),
             query_norm=weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None,
             key_norm=weights.take(f"{prefix}.k_norm.weight", config.head_dim) if normed else None,
         )
 
     def project(self, x: Tensor, config: TransformerConfig, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of x (B, T, D)."""
-        query = F.linear(x, self.query).unflatten(-1, (config.heads, config.head_dim))
-        key = F.linear(x, self.key).unflatten(-1, (config.kv_heads, config.head_dim))
-        value = F.linear(x, self.value).unflatten(-1, (config.kv_heads, config.head_dim))
+        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
+        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
         if self.query_norm is not None and self.key_norm is not None:
             query = rms_norm(query, self.query_norm, config.eps)
             key = rms_norm(key, self.key_norm, config.eps)
@@ -126,23 +126,23 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> 
 
 @dataclass(frozen=True)
 class SwiGlu:
-    """The gated feed-forward."""
+    """The gated feed-forward; inward: gate and value in one product."""
 
-    gate: Tensor
-    up: Tensor
-    down: Tensor
+    inward: Linear
+    down: Linear
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> SwiGlu:
         """Take the tensors under `prefix` (…mlp)."""
+        wide = (config.intermediate, config.hidden)
         return cls(
-            gate=weights.take(f"{prefix}.gate_proj.weight", config.intermediate, config.hidden),
-            up=weights.take(f"{prefix}.up_proj.weight", config.intermediate, config.hidden),
-            down=weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate),
+            inward=Linear.stacked([weights.take(f"{prefix}.{name}_proj.weight", *wide) for name in ("gate", "up")]),
+            down=Linear.of(weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate)),
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(F.silu(F.linear(x, self.gate)) * F.linear(x, self.up), self.down)
+        gate, up = self.inward(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,6 @@ class DecoderStack:
             normed = rms_norm(x, layer.attention_norm, eps)
             query, key, value = layer.attention.project(normed, self.config, rotary)
             keys, values = cache.append(index, key, value)
-            x = x + F.linear(attend(query, keys, values, mask), layer.attention.output)
+            x = x + layer.attention.output(attend(query, keys, values, mask))
             x = x + layer.feed(rms_norm(x, layer.feed_norm, eps))
         return rms_norm(x, self.norm, eps)

@@ -16,6 +16,7 @@ from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
 from .layers import DecoderStack, Rotary
+from .linear import Linear
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,9 @@ class Talker:
     stack: DecoderStack
     codec_embedding: Tensor
     text_embedding: Tensor
-    text_in: Tensor
-    text_in_bias: Tensor
-    text_out: Tensor
-    text_out_bias: Tensor
-    head: Tensor
+    text_in: Linear
+    text_out: Linear
+    head: Linear
 
     @classmethod
     def load(cls, weights: Weights, config: ModelConfig) -> Talker:
@@ -39,17 +38,14 @@ class Talker:
             stack=DecoderStack.load(weights, "talker.model", config.talker),
             codec_embedding=weights.take("talker.model.codec_embedding.weight", config.vocab, width),
             text_embedding=weights.take("talker.model.text_embedding.weight", config.text_vocab, wide),
-            text_in=weights.take("talker.text_projection.linear_fc1.weight", wide, wide),
-            text_in_bias=weights.take("talker.text_projection.linear_fc1.bias", wide),
-            text_out=weights.take("talker.text_projection.linear_fc2.weight", width, wide),
-            text_out_bias=weights.take("talker.text_projection.linear_fc2.bias", width),
-            head=weights.take("talker.codec_head.weight", config.vocab, width),
+            text_in=_projection(weights, "linear_fc1", wide, wide),
+            text_out=_projection(weights, "linear_fc2", width, wide),
+            head=Linear.of(weights.take("talker.codec_head.weight", config.vocab, width)),
         )
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Text ids (…) as talker inputs (…, D)."""
-        hidden = F.silu(F.linear(F.embedding(ids, self.text_embedding), self.text_in, self.text_in_bias))
-        return F.linear(hidden, self.text_out, self.text_out_bias)
+        return self.text_out(F.silu(self.text_in(F.embedding(ids, self.text_embedding))))
 
     def embed_codes(self, ids: Tensor) -> Tensor:
         """Ids of the codec vocabulary (…) as talker inputs (…, D)."""
@@ -57,7 +53,7 @@ class Talker:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores (B, V) of the next first code, in at least float32, of hidden states (B, D)."""
-        scores = F.linear(hidden, self.head)
+        scores = self.head(hidden)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def prefill(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, start: int) -> Tensor:
@@ -78,3 +74,8 @@ class Talker:
         seen = torch.arange(length, device=x.device) <= positions[:, None]
         view = cache.step(positions, length)
         return self.stack.forward(x[:, None], rotary.at(positions[:, None]), view, seen[:, None, None])[:, 0]
+
+
+def _projection(weights: Weights, name: str, outgoing: int, incoming: int) -> Linear:
+    prefix = f"talker.text_projection.{name}"
+    return Linear.of(weights.take(f"{prefix}.weight", outgoing, incoming), weights.take(f"{prefix}.bias", outgoing))

@@ -1,0 +1,88 @@
+"""How long steps and prompts take on this device, and what that lets the engine promise.
+
+A frame is 80 ms of sound, so a step of B rows keeps B listeners in real time when it takes less than that; when it
+takes a fraction, the rows can be shared by so many times more listeners in turns. Knows neither device nor clock:
+times are told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import FRAME_SECONDS
+
+# A tenth is left for what no step contains: reading prompts, and other programs on the machine.
+_REAL_TIME = 0.9 * FRAME_SECONDS
+_SMOOTHING = 0.1
+# One hiccup is no verdict on a size, and what was too slow once may be fast enough later.
+_TRIALS = 4
+_FORGOTTEN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may go on at once so that sound is made at least as fast as it is heard.
+
+    width: rows of a step. listeners: utterances that speak in turns in these rows. frames_per_second: what all of
+    them together are given; 0 as long as nothing has been measured.
+    """
+
+    width: int
+    listeners: int
+    frames_per_second: float = 0.0
+
+
+class Pace:
+    """Smoothed durations by number of rows. Written by the engine thread; `limits` may be read by any."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._seconds = [0.0] * (slots + 1)
+        self._trials = [0] * (slots + 1)
+        self._measured_at = [0.0] * (slots + 1)
+        self._sizes: list[int] = []
+        self.prompt_seconds = 0.0
+        self.limits = Limits(slots, slots)
+
+    def step_seconds(self, rows: int) -> float:
+        """What a step of `rows` takes: as measured for the size next to it; 0 when nothing was."""
+        if not self._sizes:
+            return 0.0
+        return self._seconds[min(self._sizes, key=lambda size: (abs(size - rows), -size))]
+
+    def stepped(self, rows: int, seconds: float, now: float) -> None:
+        """A step of `rows` took `seconds`."""
+        fresh = now - self._measured_at[rows] <= _FORGOTTEN_SECONDS
+        if not self._trials[rows]:
+            self._sizes.append(rows)
+        if self._trials[rows] and fresh:
+            self._seconds[rows] += _SMOOTHING * (seconds - self._seconds[rows])
+        else:
+            self._seconds[rows], self._trials[rows] = seconds, 0
+        self._trials[rows] += 1
+        self._measured_at[rows] = now
+        self.limits = self._limits(now)
+
+    def read(self, prompts: int, rows: int, seconds: float) -> None:
+        """Reading `prompts` prompts and a step of `rows` after them took `seconds`."""
+        each = max(0.0, seconds - self.step_seconds(rows)) / prompts
+        self.prompt_seconds += (_SMOOTHING if self.prompt_seconds else 1.0) * (each - self.prompt_seconds)
+
+    def prompts_within(self, seconds: float) -> int:
+        """How many prompts can be read in that time; one always, or nobody would ever come in."""
+        return max(1, int(seconds / self.prompt_seconds)) if self.prompt_seconds else 1
+
+    def _limits(self, now: float) -> Limits:
+        width = self._width(now)
+        seconds = max(self.step_seconds(width), 1e-6)
+        rate = width / seconds
+        return Limits(width, max(width, int(rate * _REAL_TIME)), rate)
+
+    def _width(self, now: float) -> int:
+        """The most rows that can be made in real time, as far as is known; all where not even few can."""
+        known = [size for size in self._sizes if now - self._measured_at[size] <= _FORGOTTEN_SECONDS]
+        fast = max((size for size in known if self._seconds[size] <= _REAL_TIME), default=0)
+        slow = min((size for size in known if size > fast and self._trials[size] >= _TRIALS), default=None)
+        if not fast or slow is None:
+            return self._slots
+        return (fast + slow) // 2  # between the two nothing is known, and each trial halves that

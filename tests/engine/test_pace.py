@@ -1,0 +1,63 @@
+"""What the durations of steps let the engine promise."""
+
+import pytest
+
+from tts_engine.pace import Limits, Pace
+
+
+def measured(slots: int, seconds: dict[int, float], times: int = 10) -> Pace:
+    pace = Pace(slots)
+    for _ in range(times):
+        for rows, took in seconds.items():
+            pace.stepped(rows, took, 0.0)
+    return pace
+
+
+def test_before_anything_is_measured_every_slot_may_be_used_by_one() -> None:
+    assert Pace(8).limits == Limits(8, 8)
+    assert Pace(8).step_seconds(3) == 0.0
+
+
+def test_a_step_that_takes_a_fourth_of_its_sound_lets_almost_four_share_each_row() -> None:
+    limits = measured(10, {10: 0.020}).limits
+    assert (limits.width, limits.listeners) == (10, 36)
+    assert limits.frames_per_second == pytest.approx(500)
+
+
+def test_steps_too_slow_for_real_time_are_not_made_when_smaller_ones_are_fast_enough() -> None:
+    assert measured(8, {2: 0.030, 3: 0.060, 4: 0.090}).limits.width == 3
+    assert measured(8, {2: 0.030, 6: 0.090}).limits.width == 4, "between the two nothing is known"
+
+
+def test_where_real_time_cannot_be_held_at_all_every_slot_is_used() -> None:
+    assert measured(8, {1: 0.2, 8: 0.5}).limits == Limits(8, 8, pytest.approx(16))
+
+
+def test_one_hiccup_is_no_verdict() -> None:
+    pace = measured(8, {2: 0.030, 4: 0.040})
+    pace.stepped(4, 0.3, 0.0)
+    pace.stepped(6, 0.3, 0.0)
+    assert pace.limits.width == 8
+
+
+def test_what_was_too_slow_is_tried_again_after_a_while() -> None:
+    pace = measured(8, {2: 0.030, 4: 0.090})
+    assert pace.limits.width == 3
+    for second in range(40):
+        pace.stepped(2, 0.030, float(second))
+    assert pace.limits.width == 8
+    pace.stepped(4, 0.050, 41.0)
+    assert pace.step_seconds(4) == 0.050, "what was forgotten counts for nothing"
+
+
+def test_a_size_never_tried_is_taken_to_be_like_the_next_one() -> None:
+    pace = measured(16, {2: 0.010, 8: 0.020})
+    assert [pace.step_seconds(rows) for rows in (1, 3, 5, 7, 16)] == [0.010, 0.010, 0.020, 0.020, 0.020]
+
+
+def test_as_many_prompts_are_read_as_fit_a_time_and_one_always() -> None:
+    pace = measured(4, {2: 0.010})
+    assert pace.prompts_within(1.0) == 1, "none has been read yet"
+    pace.read(2, 2, 0.030)
+    assert pace.prompt_seconds == pytest.approx(0.010)
+    assert [pace.prompts_within(seconds) for seconds in (-1.0, 0.0, 0.015, 0.035)] == [1, 1, 1, 3]
