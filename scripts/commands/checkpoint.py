@@ -60,7 +60,8 @@ def choose_checkpoint(
     try:
         return check_checkpoint(fetched(models, DEFAULT_HUB_ID))
     except HubUnreachable as reason:
-        _shout(f"{reason}\nServing {WORDS_FOR_DEMO}.\nFor speech, give a checkpoint directory with --model.")
+        advice = "For speech, name a checkpoint with --model; scripts/fetch_weights fetches one."
+        _shout(f"{reason}\nServing {WORDS_FOR_DEMO}.\n{advice}")
         return check_checkpoint(make_demo(workspace))
 
 

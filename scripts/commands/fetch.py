@@ -43,7 +43,7 @@ def _download(source: Source, out: Path, progress: Progress, patience: Patience)
     progress.begin(listing.size, have)
     for file in staging.missing(listing):
         url = address(source, listing.commit, file.path)
-        transfer(url, file, staging.folder / file.path, patience, progress.arrived)
+        transfer(url, file, staging.folder / file.path, patience, progress)
     progress.end()
     staging.publish()
     return listing

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from commands.fetch_errors import HubUnreachable, Refused
 
+HUB = "https://huggingface.co"
 NEWEST = "main"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FIRST_ANSWER_TIMEOUT_S = 10.0
@@ -24,7 +25,7 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A repository (owner/name), a branch, tag or commit of it, and the hub's address; None is the library's.
+    """A repository (owner/name), a branch, tag or commit of it, and the hub's address; None is $HF_ENDPOINT or HUB.
 
     Without a revision any commit will do that is there already, and the newest one when none is.
     """
@@ -32,6 +33,11 @@ class Source:
     repository: str
     revision: str | None = None
     endpoint: str | None = None
+
+    @property
+    def hub(self) -> str:
+        # The library takes an empty variable, which is what compose makes of one that is not set, for an address.
+        return self.endpoint or constants.ENDPOINT or HUB
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.revision}" if self.revision else self.repository
@@ -87,7 +93,7 @@ class Listing:
 def list_files(source: Source) -> Listing:
     """Ask the hub. Raises HubUnreachable, and Refused where it has or gives no such thing."""
     try:
-        info = HfApi(endpoint=source.endpoint).model_info(
+        info = HfApi(endpoint=source.hub).model_info(
             source.repository, revision=source.revision or NEWEST, files_metadata=True, timeout=FIRST_ANSWER_TIMEOUT_S
         )
     except HFValidationError as error:
@@ -103,7 +109,7 @@ def list_files(source: Source) -> Listing:
 
 def address(source: Source, commit: str, path: str) -> str:
     """The URL of a file."""
-    return hf_hub_url(source.repository, path, revision=commit, endpoint=source.endpoint)
+    return hf_hub_url(source.repository, path, revision=commit, endpoint=source.hub)
 
 
 def first_line(error: Exception) -> str:

@@ -5,7 +5,6 @@ authorization and its errors are used. Does not know what the file belongs to.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from commands.fetch_errors import ChecksumMismatch, ConnectionLost, Refused
 from commands.fetch_listing import BUSY, RemoteFile, first_line
 from commands.fetch_partial import PartialFile, partial_file
+from commands.fetch_progress import Progress
 
 SILENCE_S = 30.0
 """How long a connection may bring nothing before it counts as broken."""
-
-Arrived = Callable[[int], None]
-"""Told of every piece: its bytes, negative when some have to come again."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,18 @@ class _Cut(Exception):
     """The connection ended before the file did."""
 
 
-def transfer(url: str, file: RemoteFile, target: Path, patience: Patience, arrived: Arrived) -> None:
+def transfer(url: str, file: RemoteFile, target: Path, patience: Patience, progress: Progress) -> None:
     """Make `target` that file, going on from what a former run has left.
 
     Raises ConnectionLost, Refused, DiskFull, and ChecksumMismatch when a second download is as wrong as the first.
     """
     with partial_file(target, file) as partial:
         for chance in range(2):
-            _complete(url, file, partial, patience, arrived)
+            _complete(url, file, partial, patience, progress)
             got = partial.checksum
             if got == file.checksum:
                 return partial.finish()
-            arrived(-partial.length)
+            progress.arrived(-partial.length)
             partial.restart()
             if chance == 1:
                 raise ChecksumMismatch(
@@ -58,12 +55,12 @@ def transfer(url: str, file: RemoteFile, target: Path, patience: Patience, arriv
                 )
 
 
-def _complete(url: str, file: RemoteFile, partial: PartialFile, patience: Patience, arrived: Arrived) -> None:
+def _complete(url: str, file: RemoteFile, partial: PartialFile, patience: Patience, progress: Progress) -> None:
     failures = 0
     while partial.length < file.size:
         before = partial.length
         try:
-            _receive(url, file, partial, arrived)
+            _receive(url, file, partial, progress)
             continue
         except HfHubHTTPError as error:
             if error.response.status_code not in BUSY:
@@ -77,10 +74,12 @@ def _complete(url: str, file: RemoteFile, partial: PartialFile, patience: Patien
                 f"{file.path}: the connection broke {failures} times in a row at {partial.length} of {file.size} bytes "
                 f"({reason}); what has arrived is kept, run this again to go on"
             )
-        time.sleep(patience.wait_s(failures))
+        wait = patience.wait_s(failures)
+        progress.say(f"{file.path}: {reason}; going on in {wait:g} s")
+        time.sleep(wait)
 
 
-def _receive(url: str, file: RemoteFile, partial: PartialFile, arrived: Arrived) -> None:
+def _receive(url: str, file: RemoteFile, partial: PartialFile, progress: Progress) -> None:
     """One request; returns when the file has its length. Raises _Cut, and what the hub's library raises."""
     # The bytes themselves: a range of a compressed answer would be a range of something else.
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
@@ -89,7 +88,7 @@ def _receive(url: str, file: RemoteFile, partial: PartialFile, arrived: Arrived)
     with get_session().stream("GET", url, headers=headers, timeout=SILENCE_S) as response:
         hf_raise_for_status(response)
         if response.status_code != 206 and partial.length:  # all of the file instead of its rest
-            arrived(-partial.length)
+            progress.arrived(-partial.length)
             partial.restart()
         elif partial.length and not response.headers.get("Content-Range", "").startswith(f"bytes {partial.length}-"):
             raise _Cut("the answer is another part of the file")
@@ -97,7 +96,7 @@ def _receive(url: str, file: RemoteFile, partial: PartialFile, arrived: Arrived)
             # Not a byte more than the file has.
             piece = piece[: file.size - partial.length]
             partial.append(piece)
-            arrived(len(piece))
+            progress.arrived(len(piece))
             if partial.length == file.size:
                 return
     if partial.length < file.size:

@@ -65,6 +65,8 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> ar
     parser.add_argument("--endpoint", default=given("HF_ENDPOINT"), help="another address of the hub")
     parser.add_argument("--verify", action="store_true", help="read a directory that is there and check its checksums")
     options = parser.parse_args(arguments)
+    # The hub's library would ask for //api otherwise.
+    options.endpoint = options.endpoint and options.endpoint.rstrip("/")
     if not is_hub_id(options.repo):
         parser.error(f"{options.repo!r} is no repository of the form owner/name")
     return options

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.checkpoint import checkpoints_in
+from commands import CommandFailed
+from commands.checkpoint import check_checkpoint, checkpoints_in
 from commands.fetch import fetch
 from commands.fetch_errors import (
     ChecksumMismatch,
@@ -63,6 +64,8 @@ def nothing_is_served(out: Path) -> bool:
     """Whether neither a command nor the engine could take what lies there for a checkpoint."""
     with pytest.raises(CheckpointError):
         Engine.load(unfinished(out), EngineConfig(), None, device="cpu")
+    with pytest.raises(CommandFailed):
+        check_checkpoint(unfinished(out))
     return not out.exists() and checkpoints_in(out.parent) == []
 
 
@@ -84,7 +87,9 @@ def test_what_is_there_is_not_asked_for_again(hub: Hub, out: Path) -> None:
 
 def test_a_cut_download_goes_on_where_it_broke_off(hub: Hub, out: Path) -> None:
     hub.cut_after[WEIGHTS] = [100_000, 50_000]
-    get(hub, out)
+    told = io.StringIO()
+    get(hub, out, told=told)
+    assert told.getvalue().count("going on in 0.001 s") == 2
     assert content(out) == content(hub.folder)
     assert sum(hub.sent.values()) == hub.size
 
@@ -100,6 +105,14 @@ def test_the_next_run_goes_on_where_the_last_one_gave_up(hub: Hub, out: Path) ->
     assert "have arrived before" in told.getvalue()
     assert content(out) == content(hub.folder)
     assert sum(hub.sent.values()) == hub.size
+
+
+def test_a_folder_with_all_but_its_last_file_is_not_served(hub: Hub, out: Path) -> None:
+    hub.statuses["config.json"] = [403]
+    with pytest.raises(Refused, match=r"config\.json"):
+        get(hub, out)
+    assert content(unfinished(out)).keys() >= set(hub.names()) - {"config.json"}
+    assert nothing_is_served(out)
 
 
 def test_a_hub_that_ignores_ranges_sends_the_file_anew(hub: Hub, out: Path) -> None:

@@ -94,6 +94,19 @@ def test_a_failure_is_one_line_and_an_exit_status(hub: Hub, tmp_path: Path) -> N
     assert not out.exists()
 
 
+def test_an_empty_address_is_none(hub: Hub, tmp_path: Path) -> None:
+    program = "from commands.fetch_listing import Source, address; print(address(Source('a/b'), 'c', 'd.json'))"
+    env = environment(hub, tmp_path, HF_ENDPOINT="")
+    told = subprocess.run([sys.executable, "-P", "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert told.stdout == "https://huggingface.co/a/b/resolve/c/d.json\n"
+
+
+def test_with_an_empty_address_in_the_environment_an_option_still_names_a_hub(hub: Hub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path, HF_ENDPOINT="", HF_TOKEN="")
+    fetched = run(hub.repository, "--endpoint", hub.endpoint, "--out", tmp_path / "checkpoint", env=env)
+    assert fetched.returncode == 0, fetched.stderr
+
+
 def test_what_is_whole_but_no_checkpoint_of_this_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -122,6 +135,7 @@ def test_serving_a_hub_id_fetches_it_in_the_same_way(hub: Hub, tmp_path: Path) -
 def test_options_come_before_the_environment_and_empty_is_not_given() -> None:
     chosen = parse(["a/b", "--revision", "v2"], {"CHECKPOINT_REPO": "c/d", "CHECKPOINT_REVISION": "v1"})
     assert (chosen.repo, chosen.revision) == ("a/b", "v2")
+    assert parse([], {"HF_ENDPOINT": "https://hub.example/"}).endpoint == "https://hub.example"
     nothing = dict.fromkeys(["CHECKPOINT_REPO", "CHECKPOINT_REVISION", "CHECKPOINT_DIR", "HF_ENDPOINT"], "")
     unset = parse([], nothing)
     assert (unset.repo, unset.revision, unset.out, unset.endpoint) == (DEFAULT_HUB_ID, None, None, None)

@@ -4,6 +4,8 @@ With the right to make one, they get a network of their own, in which those port
 """
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -35,7 +37,7 @@ RUN_ELSEWHERE = {
     "test_the_browser_s_example_is_heard_in_a_browser",
 }
 """By document and heading: the test that runs the blocks there, in surroundings of its own."""
-BLOCK_S = 60.0
+BLOCK_S = 180.0
 # 0x8914 sets the flags of a network interface: a new network's loopback is down.
 LOOPBACK_UP = """
 import fcntl, socket, struct, sys
@@ -64,9 +66,9 @@ class Clone:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self._environment = {**os.environ, "NO_PROXY": "*", **environment}
-        for path in REPOSITORY.iterdir():
-            if path.name not in ("voices", ".git"):
-                (folder / path.name).symlink_to(path)
+        for name in _cloned_names() | {".venv"}:
+            if name != "voices":
+                (folder / name).symlink_to(REPOSITORY / name)
         self._network = _own_network()
         holder = self._network.pid if self._network is not None else None
         self._enter = [] if holder is None else ["nsenter", f"--net=/proc/{holder}/ns/net", "--"]
@@ -110,7 +112,8 @@ class Running:
         self._reader = threading.Thread(target=self._read, args=[ready], daemon=True)
         self._reader.start()
         if not self._ready.wait(START_TIMEOUT) or self._process.poll() is not None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(STOP_TIMEOUT)
             raise AssertionError(f"no line with {ready!r} in:\n" + "\n".join(self.lines))
 
     def _read(self, ready: str) -> None:
@@ -123,13 +126,23 @@ class Running:
 
     def interrupt(self) -> int:
         """What Ctrl-C does; the exit status."""
-        self._process.send_signal(2)
+        self._process.send_signal(signal.SIGINT)
         status = self._process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
         return status
 
 
+def _cloned_names() -> set[str]:
+    """What a clone has at its top: nothing that somebody's own commands have left there."""
+    command = ["git", "-C", str(REPOSITORY), "ls-files", "-z"]
+    files = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    return {Path(file).parts[0] for file in files if file}
+
+
 def _own_network() -> subprocess.Popen[str] | None:
+    """A process that keeps a network, or None where nobody may make one."""
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        return None
     command = ["unshare", "--net", "--", sys.executable, "-c", LOOPBACK_UP]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert holder.stdout is not None

@@ -111,7 +111,8 @@ def test_a_block_does_what_it_says(clone: Clone, served: Running, made: dict[str
         assert int(printed) > 0
     for path in written:
         if path.is_dir():
-            assert check_checkpoint(path).is_untrained_demo
+            [config] = path.glob("*/config.json")
+            assert check_checkpoint(config.parent).is_untrained_demo
             continue
         said = heard(path)
         if path.suffix in (".wav", ".pcm"):
