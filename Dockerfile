@@ -26,7 +26,7 @@ EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=5s --timeout=5s --start-period=15m --retries=3 \
     CMD ["curl", "--fail", "--silent", "--show-error", "--output", "/dev/null", "--data", "{\"describe\":true}", "http://localhost:8000/v2/models/qwen3_tts/generate"]
 # Explicit control, so that the supervisor can bring back a model whose process has died. A model that cannot be
-# loaded leaves the server running, and the frontend can tell why.
+# loaded leaves the server running, and the frontend can tell why. The forwarded headers are for the engine's log.
 CMD ["tritonserver", \
      "--model-repository=/model_repository", \
      "--model-control-mode=explicit", \
@@ -34,6 +34,7 @@ CMD ["tritonserver", \
      "--exit-on-error=false", \
      "--exit-timeout-secs=20", \
      "--disable-auto-complete-config", \
+     "--grpc-header-forward-pattern=(?i)(traceparent|tracestate)", \
      "--http-port=8000", \
      "--grpc-port=8001", \
      "--metrics-port=8002"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from frontend.settings import PREFIX, Settings
+from frontend.trace_export import WANTED_BY
 from tests.conftest import REPOSITORY
 from tests.deployment import files
 from tests.deployment.test_dockerfile import MODEL_SOURCE, STAGES, triton_options
@@ -81,6 +82,7 @@ def test_every_mounted_path_is_in_the_repository() -> None:
 def test_each_setting_is_read_by_who_gets_it(name: str) -> None:
     given = set(SERVICES[name].get("environment") or {}) - FOREIGN
     frontend = {PREFIX + field.upper() for field in Settings.model_fields}
+    frontend |= set(WANTED_BY)
     model = set(re.findall(r'os\.environ\.get\("(\w+)"', MODEL_SOURCE))
     fetching = (REPOSITORY / "scripts" / "commands").glob("fetch*.py")
     fetch = {word for file in fetching for word in re.findall(r"\b(?:CHECKPOINT|HF)_[A-Z]+\b", file.read_text())}

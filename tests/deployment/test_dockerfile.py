@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from commands.tracing import FORWARDED
 from commands.triton_installation import find_installation
 from frontend.app import create_app
 from frontend.settings import PREFIX, Settings
@@ -92,6 +93,10 @@ def test_the_server_knows_each_option(tmp_path: Path) -> None:
     told = subprocess.run([installation.binary, "--help"], capture_output=True, text=True, check=False)
     known = set(re.findall(r"^\s*--([\w-]+)", told.stdout + told.stderr, re.MULTILINE))
     assert set(triton_options()) <= known
+
+
+def test_the_engine_hears_of_traces_as_under_scripts_serve() -> None:
+    assert FORWARDED in files.image_command("triton")
 
 
 def test_ports_that_are_exposed_are_those_listened_on() -> None:
