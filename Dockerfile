@@ -8,7 +8,13 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
     QWEN3_TTS_MODEL=/checkpoints/Qwen/Qwen3-TTS-12Hz-0.6B-Base \
-    QWEN3_TTS_VOICES=/voices
+    QWEN3_TTS_VOICES=/voices \
+    TRITON_CACHE_DIR=/tmp/kernels
+# The engine's kernels are compiled for the card at start-up, which takes a C compiler and Python's headers.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev \
+    && rm -rf /var/lib/apt/lists/*
 # Only the packages: the engine itself lies in the model repository, and a second copy would be imported instead.
 RUN --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     --mount=type=cache,target=/root/.cache/pip \
