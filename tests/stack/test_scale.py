@@ -152,7 +152,8 @@ async def test_a_hung_triton_is_passed_over(scaled: Scaled, figure: Figure) -> N
     scaled.tritons[1].suspend()
     passed_over = await seconds_until(lambda: scaled.up("tritons") == 1, BACK_LIMIT_S)
     async with connect(scaled.url) as socket:
-        assert (await speak(socket, SHORT)).terminal == COMPLETE
+        heard = await speak(socket, SHORT)
+    assert heard.terminal == COMPLETE, scaled.log("haproxy")[-3000:]
     figure("scale: a hung Triton is passed over", f"after {passed_over:.1f} s")
     scaled.tritons[1].kill()
     scaled.tritons[1].start_again()
