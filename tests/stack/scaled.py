@@ -102,10 +102,16 @@ class Scaled:
         self._haproxy = Server(lambda: self._popen("haproxy", [HAPROXY, "-db", "-f", CONFIG], self._haproxy_settings()))
 
     def end(self) -> None:
-        for server in (self._haproxy, *self.frontends, *self.tritons):
+        for server in self._servers().values():
             server.kill()
         self._names.stop()
         self._names.server.server_close()
+
+    def _servers(self) -> dict[str, Server]:
+        """Each by the name of its log."""
+        tritons = {f"triton-{address}": server for address, server in zip(ADDRESSES, self.tritons, strict=True)}
+        frontends = {f"frontend-{address}": server for address, server in zip(ADDRESSES, self.frontends, strict=True)}
+        return {"haproxy": self._haproxy, **frontends, **tritons}
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text(errors="replace")
@@ -126,11 +132,12 @@ class Scaled:
 
     def up(self, backend: str) -> int:
         """How many servers HAProxy finds well."""
-        assert self._haproxy.lives, self.log("haproxy")
         return len(self.sessions(backend))
 
     def is_whole(self) -> bool:
-        """Whether every server is well and takes its full share."""
+        """Whether every server is well and takes its full share; one that has ended by itself fails the test."""
+        for name, server in self._servers().items():
+            assert server.lives, f"{name} has ended:\n{self.log(name)}"
         rows = [row for backend in ("tritons", "frontends") for row in self._rows(backend)]
         slow = any(row["throttle"] not in ("", "100") for row in rows if row["status"].startswith("UP"))
         return not slow and self.up("tritons") == self.up("frontends") == len(ADDRESSES)

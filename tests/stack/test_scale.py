@@ -151,8 +151,7 @@ async def test_a_killed_triton_takes_only_its_own_utterances_with_it(scaled: Sca
 async def test_a_hung_triton_is_passed_over(scaled: Scaled, figure: Figure) -> None:
     scaled.tritons[1].suspend()
     passed_over = await seconds_until(lambda: scaled.up("tritons") == 1, BACK_LIMIT_S)
-    async with connect(scaled.url) as socket:
-        assert (await speak(socket, SHORT)).terminal == COMPLETE
+    await _heard_again(scaled)
     figure("scale: a hung Triton is passed over", f"after {passed_over:.1f} s")
     scaled.tritons[1].kill()
     scaled.tritons[1].start_again()
