@@ -43,6 +43,26 @@ def test_one_hiccup_is_no_verdict() -> None:
     assert pace.limits.width == 8, "nor is one lucky step"
 
 
+def test_a_process_that_was_stopped_for_a_minute_is_as_fast_as_before() -> None:
+    pace = measured(8, {2: 0.010})
+    pace.stepped(2, 60.0, 0.0)
+    assert pace.step_seconds(2) <= 0.014
+    pace.read(1, 2, 0.020)
+    pace.read(1, 2, 60.0)
+    assert pace.prompt_seconds <= 0.014
+    pace = Pace(8)
+    pace.stepped(2, 60.0, 0.0)
+    pace.stepped(2, 0.010, 0.0)
+    assert pace.step_seconds(2) <= 0.040, "nor does it matter when that was the first step of all"
+
+
+def test_a_device_that_has_become_slow_is_soon_known_to_be() -> None:
+    pace = measured(8, {2: 0.010})
+    for _ in range(40):
+        pace.stepped(2, 0.5, 0.0)
+    assert pace.step_seconds(2) >= 0.4
+
+
 def test_what_was_too_slow_is_tried_again_after_a_while() -> None:
     pace = measured(8, {2: 0.030, 4: 0.090})
     assert pace.limits.width == 3

@@ -16,6 +16,9 @@ _REAL_TIME = 0.9 * FRAME_SECONDS
 # And a fifth where rows are shared: a turn comes when it comes, and those let in must gain on their listeners.
 _SHARED_REAL_TIME = 0.8 * FRAME_SECONDS
 _SMOOTHING = 0.1
+# A process that was stopped, or a machine that was busy, says nothing of the device: no time counts for more than this
+# many times what is known, and no more is believed of the past than so many times what is measured now.
+_HICCUP = 4.0
 # One hiccup is no verdict on a size, and what was too slow once may be fast enough later.
 _TRIALS = 4
 _FORGOTTEN_SECONDS = 30.0
@@ -59,7 +62,7 @@ class Pace:
         if not self._trials[rows]:
             self._sizes.append(rows)
         if self._trials[rows] and fresh:
-            self._seconds[rows] += _SMOOTHING * (seconds - self._seconds[rows])
+            self._seconds[rows] = _smoothed(self._seconds[rows], seconds)
         else:
             self._seconds[rows], self._trials[rows] = seconds, 0
         self._trials[rows] += 1
@@ -69,7 +72,7 @@ class Pace:
     def read(self, prompts: int, rows: int, seconds: float) -> None:
         """Reading `prompts` prompts and a step of `rows` after them took `seconds`."""
         each = max(0.0, seconds - self.step_seconds(rows)) / prompts
-        self.prompt_seconds += (_SMOOTHING if self.prompt_seconds else 1.0) * (each - self.prompt_seconds)
+        self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self.prompt_seconds else each
 
     def parked(self, most: int) -> None:
         """There is memory to set `most` listeners aside: more than that cannot share rows."""
@@ -100,3 +103,8 @@ class Pace:
         if not fast or slow is None:
             return self._slots
         return (fast + slow) // 2  # between the two nothing is known, and each trial halves that
+
+
+def _smoothed(known: float, measured: float) -> float:
+    known = min(known, _HICCUP * measured)
+    return known + _SMOOTHING * (min(measured, _HICCUP * known) - known)
