@@ -41,6 +41,8 @@ def main() -> int:
     # What was imported stays, so no search for garbage need look at it again: it would hold up every stream.
     gc.collect()
     gc.freeze()
+    # A cancelled utterance leaves what only a full search finds: many short ones hold nobody up, one long one does.
+    gc.set_threshold(*gc.get_threshold()[:2], 2)
     metrics = Metrics()
     try:
         stop_metrics = metrics.serve(settings.host, settings.metrics_port) if settings.metrics_port else None
