@@ -201,7 +201,7 @@ def test_a_python_example_does_what_it_says(
 
 
 def test_the_shell_example_does_what_it_says(address: str, render: Render, tmp_path: Path) -> None:
-    [source] = examples("sh", "curl")
+    source, _upload = examples("sh", "curl")
     printed = run_example(["bash", "-euc"], source, address, tmp_path)
     assert "makima" in {voice["id"] for voice in json.loads(printed)["voices"]}
     assert same_sound(recorded(tmp_path / "curl.wav"), render([{"text": "Hello from a shell."}])[0])
