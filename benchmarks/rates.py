@@ -64,8 +64,8 @@ def _matrix_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(left)
     best = timed(lambda: torch.mm(left, right, out=product), device, repeats=_REPEATS).best
-    # The same as a convolution: a GPU may be allowed TF32 there alone, and on some CPUs another library makes it, at twice
-    # the rate.
+    # The same as a convolution: a GPU may be allowed TF32 there alone, and on some CPUs another library makes it, at
+    # twice the rate.
     kernel = right[..., None]
     best = min(best, timed(lambda: F.conv1d(left[None], kernel), device, repeats=_REPEATS).best)
     return 2 * side**3 / best
