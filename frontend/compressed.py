@@ -14,6 +14,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
+from frontend.av_frames import mono_frame
 from frontend.synthesis import BYTES_PER_SAMPLE, SAMPLE_RATE
 
 OPUS_RATES = (8_000, 16_000, 24_000, 48_000)
@@ -175,10 +176,7 @@ class _Blocks:
     def _frame(self, size: int) -> AudioFrame:
         samples = np.frombuffer(bytes(self._kept[:size]), dtype="<i2")
         del self._kept[:size]
-        frame = AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = Fraction(1, SAMPLE_RATE)
-        frame.pts = self._begun
+        frame = mono_frame(samples, self._begun)
         self._begun += len(samples)
         return frame
 

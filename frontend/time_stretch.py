@@ -9,6 +9,7 @@ from av.audio.frame import AudioFrame
 from av.error import BlockingIOError as NothingYet
 from av.filter import Graph
 
+from frontend.av_frames import mono_frame
 from frontend.synthesis import BYTES_PER_SAMPLE, SAMPLE_RATE
 
 _BLOCK_SAMPLES = 480
@@ -46,12 +47,8 @@ class TimeStretch:
     def _filtered(self, size: int) -> bytes:
         samples = np.frombuffer(bytes(self._kept[:size]), dtype="<i2")
         del self._kept[:size]
-        frame = AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = Fraction(1, SAMPLE_RATE)
-        frame.pts = self._pushed
+        self._graph.push(mono_frame(samples, self._pushed))
         self._pushed += len(samples)
-        self._graph.push(frame)
         return self._pulled()
 
     def _pulled(self) -> bytes:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .config import SAMPLE_RATE, SAMPLES_PER_FRAME
+from .config import FRAME_SECONDS, SAMPLE_RATE
 
 RESERVE_SECONDS = 0.25
 """A listener who has no more than this ahead is never made to wait for a chunk to fill."""
 LARGEST_CHUNK = 8
 """In frames: no longer than the ear would take for a cancel that was not heard, 0.64 s."""
-
-_FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]
 
@@ -62,7 +60,7 @@ class Chunks:
 
 def _wanted(ahead: float) -> int:
     """Frames of a chunk: 1, 2, 4 or 8, at most about half of what lies ahead."""
-    return min(LARGEST_CHUNK, 1 << (int(ahead / _FRAME_SECONDS) // 2).bit_length())
+    return min(LARGEST_CHUNK, 1 << (int(ahead / FRAME_SECONDS) // 2).bit_length())
 
 
 _NOTHING = np.zeros(0, dtype=np.int16)

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args
 
-from .config import SAMPLE_RATE, SAMPLES_PER_FRAME
+from .config import FRAME_SECONDS
 from .counts import Statistics
 from .errors import EngineFailed, InvalidRequest, Overloaded, TtsError, UnknownVoice, Unsupported
 from .request import Outcome, Reason
 
 MODEL = "qwen3_tts"
 
-_FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 _FIRST_AUDIO_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 _QUEUE_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _UTTERANCE_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -181,7 +180,7 @@ class Course:
         assert total_s is not None, "an utterance that has ended has a duration"
         ratio = None
         if frames and queue_s is not None and outcome.info["segments"]:
-            ratio = (total_s - queue_s) / (frames * _FRAME_SECONDS)
+            ratio = (total_s - queue_s) / (frames * FRAME_SECONDS)
         return cls(queue_s, timings["first_audio_s"], total_s, frames, ratio)
 
 

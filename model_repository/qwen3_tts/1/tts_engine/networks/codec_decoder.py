@@ -64,10 +64,10 @@ class CodecTransformer:
         return cls(
             config=inner,
             window=config.window,
-            inward=_projection(weights, f"{prefix}.input_proj", width, latent),
+            inward=Linear.load(weights, f"{prefix}.input_proj", width, latent),
             layers=tuple(CodecLayer.load(weights, f"{prefix}.layers.{i}", inner) for i in range(inner.layers)),
             norm=weights.take(f"{prefix}.norm.weight", width),
-            outward=_projection(weights, f"{prefix}.output_proj", latent, width),
+            outward=Linear.load(weights, f"{prefix}.output_proj", latent, width),
         )
 
     def __call__(self, x: Tensor, state: CodecState) -> Tensor:
@@ -200,10 +200,6 @@ class CodecDecoder:
 
 
 _PARTS = ("rvq_first", "rvq_rest")
-
-
-def _projection(weights: Weights, prefix: str, outgoing: int, incoming: int) -> Linear:
-    return Linear.of(weights.take(f"{prefix}.weight", outgoing, incoming), weights.take(f"{prefix}.bias", outgoing))
 
 
 def _load_upsample(

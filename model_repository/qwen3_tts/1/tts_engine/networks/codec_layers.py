@@ -186,14 +186,12 @@ class ConvNeXt:
     def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int) -> ConvNeXt:
         """Take the tensors under `prefix`."""
         wide = 4 * channels
-        widen = weights.take(f"{prefix}.pwconv1.weight", wide, channels)
-        narrow = weights.take(f"{prefix}.pwconv2.weight", channels, wide)
         return cls(
             depthwise=CausalDepthwise.load(weights, f"{prefix}.dwconv", shapes, channels, 7),
             norm=weights.take(f"{prefix}.norm.weight", channels),
             norm_bias=weights.take(f"{prefix}.norm.bias", channels),
-            widen=Linear.of(widen, weights.take(f"{prefix}.pwconv1.bias", wide)),
-            narrow=Linear.of(narrow, weights.take(f"{prefix}.pwconv2.bias", channels)),
+            widen=Linear.load(weights, f"{prefix}.pwconv1", wide, channels),
+            narrow=Linear.load(weights, f"{prefix}.pwconv2", channels, wide),
             gain=weights.take(f"{prefix}.gamma", channels),
         )
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..weights import Weights
+
 # oneDNN's bfloat16 products need at least these instructions.
 PACKED = {torch.float32} | ({torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set())
 
@@ -32,6 +34,11 @@ class Linear:
         if weight.device.type == "cpu" and weight.dtype in PACKED:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
         return cls(weight, bias)
+
+    @classmethod
+    def load(cls, weights: Weights, prefix: str, outgoing: int, incoming: int) -> Self:
+        """Take `prefix`.{weight,bias}."""
+        return cls.of(weights.take(f"{prefix}.weight", outgoing, incoming), weights.take(f"{prefix}.bias", outgoing))
 
     @classmethod
     def stacked(cls, weights: Sequence[Tensor]) -> Self:

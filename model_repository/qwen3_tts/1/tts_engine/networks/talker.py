@@ -39,8 +39,8 @@ class Talker:
             stack=DecoderStack.load(weights, "talker.model", config.talker),
             codec_embedding=weights.take("talker.model.codec_embedding.weight", config.vocab, width),
             text_embedding=weights.take("talker.model.text_embedding.weight", config.text_vocab, wide),
-            text_in=_projection(weights, "linear_fc1", wide, wide),
-            text_out=_projection(weights, "linear_fc2", width, wide),
+            text_in=Linear.load(weights, "talker.text_projection.linear_fc1", wide, wide),
+            text_out=Linear.load(weights, "talker.text_projection.linear_fc2", width, wide),
             head=Linear.of(weights.take("talker.codec_head.weight", config.vocab, width)),
         )
 
@@ -90,8 +90,3 @@ class Talker:
         if kernels.chosen() is None:
             seen = (torch.arange(length, device=x.device) <= positions[:, None])[:, None, None]
         return self.stack.forward(x[:, None], rotary.at(positions[:, None]), cache.step(positions, length), seen)[:, 0]
-
-
-def _projection(weights: Weights, name: str, outgoing: int, incoming: int) -> Linear:
-    prefix = f"talker.text_projection.{name}"
-    return Linear.of(weights.take(f"{prefix}.weight", outgoing, incoming), weights.take(f"{prefix}.bias", outgoing))
