@@ -38,11 +38,7 @@ def main() -> int:
     except OSError as error:
         print(f"frontend: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
-    # What was imported stays, so no search for garbage need look at it again: it would hold up every stream.
-    gc.collect()
-    gc.freeze()
-    # A cancelled utterance leaves what only a full search finds: many short ones hold nobody up, one long one does.
-    gc.set_threshold(*gc.get_threshold()[:2], 2)
+    _search_for_garbage_seldom()
     metrics = Metrics()
     try:
         stop_metrics = metrics.serve(settings.host, settings.metrics_port) if settings.metrics_port else None
@@ -55,6 +51,17 @@ def main() -> int:
         if stop is not None:
             stop()
     return 0
+
+
+def _search_for_garbage_seldom() -> None:
+    """A search holds up every stream, and what is spoken and over leaves next to nothing to find.
+
+    What was imported stays and is not looked at again. A socket that is left does leave a circle of some 500 objects:
+    about a thousand of them are worth one search through everything.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 5, 20)
 
 
 async def _run(settings: Settings, doors: Doors, listener: socket.socket, metrics: Metrics) -> None:

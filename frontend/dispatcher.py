@@ -30,7 +30,10 @@ class Dispatcher:
 
     def close(self) -> None:
         """Forgets all requests, whose tasks are over."""
+        for spoken in self._live.values():
+            spoken.task = None
         self._live.clear()
+        self._active.clear()
         self._idle.set()
 
     async def idle(self) -> None:
@@ -98,6 +101,7 @@ class Dispatcher:
 
     async def _watch(self, spoken: Spoken, task: asyncio.Task[None]) -> None:
         await asyncio.wait({task})
+        spoken.task = None  # a cancelled task holds its frames, and they hold `spoken`: only a search would find them
         self._active.remove(spoken)
         self._retire(spoken)
         self._advance()

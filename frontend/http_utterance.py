@@ -127,14 +127,13 @@ class HttpUtterance:
         self._tracking = ExitStack()
         self._closed = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
-        task = asyncio.current_task()
-        assert task is not None, "a request is answered by a task"
-        self._task = task
+        self._task = asyncio.current_task()
 
     async def begin(self, sessions: SessionRegistry) -> None:
         """Returns when the first bytes are there. Raises SpeechError, after which it is closed."""
         self._tracking.enter_context(sessions.tracked(self))
         # A client that leaves before the body is begun leaves nobody who would close it.
+        assert self._task is not None, "a request is answered by a task"
         self._task.add_done_callback(self._abandoned)
         try:
             with self._tally.span.current():
@@ -175,6 +174,7 @@ class HttpUtterance:
         finally:
             self._tracking.close()
             self._closed.set()
+            self._task = None  # a cancelled task keeps its frames and they keep this: only a search would find them
             log.info("http utterance %s", self._summary())
 
     def drain(self) -> None:
@@ -186,7 +186,8 @@ class HttpUtterance:
 
     def end(self, code: int, reason: str) -> None:
         """Breaks it off."""
-        self._task.cancel(reason)
+        if self._task is not None:
+            self._task.cancel(reason)
 
     def _summary(self) -> str:
         first_s = self._tally.first_audio_s

@@ -192,6 +192,7 @@ class Session:
                 with utterance.traced():
                     utterance.task = group.create_task(self._speak(utterance))
                 await asyncio.wait({utterance.task})
+                utterance.task = None  # cancelled, it holds its frames, which hold the utterance: garbage in a circle
             # The task is over, so its slot is free, before the client hears of it.
             if utterance.cancelled:
                 utterance.reason = "cancelled"

@@ -182,8 +182,7 @@ class TritonSpeech:
             with silence.listening():
                 return await _read(responses)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _told_to_end():
                 raise
             # Cancelled, yet not by who waits: by the watch, or beneath us, as when the channel closes.
             raise silence.failure or errors.InferenceFailed("the stream from Triton was cancelled") from None
@@ -216,6 +215,14 @@ async def _read(responses: _Responses) -> InferResult | None:
             raise _Refused(refusal.message())
         return result
     return None
+
+
+def _told_to_end() -> bool:
+    """Whether the task that runs this is being cancelled. It is asked apart: the frames that a cancelled task keeps
+    would keep the task, and only a search for garbage would find them.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _transport_error(failure: grpc.aio.AioRpcError) -> errors.SpeechError:

@@ -1,0 +1,154 @@
+"""What is over is gone at once: a search for garbage, which would hold up every stream, finds nothing of it."""
+
+import asyncio
+import gc
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from frontend.triton import TritonSpeech
+from tests.frontend.conftest import PATIENCE_S, RunningServer, running_server
+from tests.frontend.triton_double import Stream, TritonDouble, serving
+from tests.frontend.v2 import v2_client
+
+FRAME = bytes(3840)
+UTTERANCES = 3
+
+
+class Scene:
+    """A frontend before a double of Triton, whose utterances speak twice and then end or wait for their cancel."""
+
+    def __init__(self, server: RunningServer, double: TritonDouble) -> None:
+        self.server = server
+        self._double = double
+        double.behaviour = self._speak
+        self.ends = True
+
+    async def _speak(self, stream: Stream) -> None:
+        await stream.send(FRAME)
+        await stream.send(FRAME)
+        if not self.ends:
+            await asyncio.Event().wait()
+        await stream.send(b"", {"reason": "complete", "frames": 2})
+
+    async def left(self) -> None:
+        """The model has been told of one more utterance that nobody listens to it any more."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._double.left.get()
+
+
+# A way to speak to the frontend, again and again.
+Door = Callable[[Scene], AbstractAsyncContextManager[Callable[[], Awaitable[None]]]]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    double = TritonDouble()
+    async with serving(double) as address:
+        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=PATIENCE_S, probe_s=60, stall_s=60)
+        async with running_server(speech) as server:
+            yield Scene(server, double)
+        await speech.close()
+
+
+@asynccontextmanager
+async def no_garbage() -> AsyncIterator[None]:
+    """Nothing of ours and no call of the model becomes garbage within the block that only a search can find."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = sorted(kind for kind in map(_kind, gc.garbage) if kind.startswith(("frontend.", "grpc.aio.")))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert found == []
+
+
+def _kind(found: object) -> str:
+    return f"{type(found).__module__}.{type(found).__qualname__}"
+
+
+@asynccontextmanager
+async def v1(scene: Scene) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Speaks once on a v1 socket, and cancels what does not end by itself."""
+
+    async def speak() -> None:
+        await client.speak("Hello.")
+        if not scene.ends:
+            assert isinstance(await client.receive(), bytes)
+            await client.send(type="cancel")
+        assert "audio_end" in (await client.utterance())[1]
+
+    async with scene.server.client() as client:
+        yield speak
+
+
+@asynccontextmanager
+async def v2(scene: Scene, whole: bool = True) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Speaks once on a v2 socket, and cancels what does not end by itself."""
+    names = map(str, itertools.count())
+
+    async def speak() -> None:
+        name = next(names)
+        await client.speak("Hello.", name, **({} if whole else {"final": False}))
+        if not scene.ends:
+            await client.audio()
+            await client.send(type="cancel", request_id=name)
+        await client.ended(name)
+
+    async with v2_client(scene.server) as client:
+        yield speak
+
+
+def v2_live(scene: Scene) -> AbstractAsyncContextManager[Callable[[], Awaitable[None]]]:
+    """As v2, with text that would go on."""
+    return v2(scene, whole=False)
+
+
+@asynccontextmanager
+async def http(scene: Scene) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Speaks once by HTTP, on a connection of its own, and leaves what does not end by itself."""
+    body = json.dumps({"input": "Hello.", "response_format": "pcm"}).encode()
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: {scene.server.address}\r\nContent-Type: application/json\r\n"
+    asked = f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def speak() -> None:
+        reader, writer = await asyncio.open_connection(*scene.server.address.split(":"))
+        writer.write(asked)
+        async with asyncio.timeout(PATIENCE_S):
+            heard = await reader.readuntil(FRAME[:100])
+            if scene.ends:
+                heard += await reader.read()
+        assert heard.startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await writer.wait_closed()
+
+    yield speak
+
+
+@pytest.mark.parametrize("door", [v1, v2, http])
+async def test_an_utterance_that_came_to_its_end_is_no_garbage(door: Door, scene: Scene) -> None:
+    async with door(scene) as speak:
+        await speak()
+        async with no_garbage():
+            for _ in range(UTTERANCES):
+                await speak()
+
+
+@pytest.mark.parametrize("door", [v1, v2, v2_live, http])
+async def test_a_cancelled_utterance_is_no_garbage(door: Door, scene: Scene) -> None:
+    scene.ends = False
+    async with door(scene) as speak:
+        await speak()
+        await scene.left()
+        async with no_garbage():
+            for _ in range(UTTERANCES):
+                await speak()
+                await scene.left()
