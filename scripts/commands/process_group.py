@@ -1,15 +1,22 @@
 """A child process with everything it starts: one process group that is started, stopped and killed as a whole.
 
-Linux only: who belongs to the group is read from /proc. Does not know what the process is for.
+It does not outlive us, even where we are killed. Linux only: who belongs to the group is read from /proc. Does not know
+what the process is for.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
+
+# Found before any fork: behind one, only what takes no lock is safe.
+_PRCTL = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
 
 
 class ProcessGroup:
@@ -23,13 +30,17 @@ class ProcessGroup:
         cls, command: Sequence[str | Path], environment: Mapping[str, str], log: Path | None = None
     ) -> Self:
         """The started process; its output goes to our own, or into the file `log`, which is emptied first."""
+        begin = partial(
+            asyncio.create_subprocess_exec,
+            *command,
+            env=environment,
+            process_group=0,
+            preexec_fn=partial(_end_with, os.getpid()),
+        )
         if log is None:
-            return cls(await asyncio.create_subprocess_exec(*command, env=environment, process_group=0))
+            return cls(await begin())
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *command, env=environment, process_group=0, stdout=output, stderr=asyncio.subprocess.STDOUT
-            )
-        return cls(process)
+            return cls(await begin(stdout=output, stderr=asyncio.subprocess.STDOUT))
 
     @property
     def leader(self) -> int:
@@ -61,6 +72,13 @@ class ProcessGroup:
         """Ends every process of the group at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.leader, signal.SIGKILL)
+
+
+def _end_with(parent: int) -> None:
+    """In the child: be asked to end when the thread that started it has ended, for whatever reason."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before this could be asked for
+        os._exit(1)
 
 
 def _group(pid: int) -> int | None:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.conftest import REPOSITORY, Demo, Figure
 from tests.stack.conftest import StartServe
-from tests.stack.serving import Ports, is_alive
+from tests.stack.serving import STOP_TIMEOUT, Ports, is_alive, seconds_until
 
 pytestmark = pytest.mark.stack
 
@@ -62,6 +62,17 @@ def test_ending_serve_leaves_no_process_and_no_shared_memory(
     assert shared_memory
     assert serve.interrupt(number) == 0, serve.output
     assert [command for pid, command in children.items() if is_alive(pid)] == []
+    assert [file for file in shared_memory if file.exists()] == []
+
+
+async def test_a_serve_that_is_killed_leaves_no_process_and_no_shared_memory(
+    start_serve: StartServe, greedy_checkpoint: Path
+) -> None:
+    serve = start_serve("--model", greedy_checkpoint)
+    serve.wait_for_line("serve: ready")
+    children, shared_memory = serve.children(), serve.shared_memory
+    assert serve.interrupt(signal.SIGKILL) == -signal.SIGKILL
+    await seconds_until(lambda: not any(map(is_alive, children)), STOP_TIMEOUT)
     assert [file for file in shared_memory if file.exists()] == []
 
 
