@@ -9,9 +9,9 @@ import socket
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
-from hypercorn.protocol import ws_stream
 from quart import Quart
 
+from frontend import websocket_stream
 from frontend.registry import SessionRegistry
 from frontend.settings import Settings
 
@@ -55,17 +55,6 @@ class Drain:
         self.done.set()
 
 
-class UncompressedHandshake(ws_stream.Handshake):
-    """Leaves a client's offer to compress messages unanswered, for which hypercorn has no setting.
-
-    Browsers make it always. Sound hardly shrinks, and trying costs more than all else that is done for a message.
-    """
-
-    def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
-        super().__init__(headers, http_version)
-        self.extensions = None
-
-
 def open_listener(host: str, port: int) -> socket.socket:
     """A socket bound to the address, with our send limits, which accepted sockets inherit. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -84,7 +73,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 async def serve(app: Quart, settings: Settings, listener: socket.socket, drain: Drain) -> None:
     """Serves until the drain is done; takes over the listener."""
-    ws_stream.Handshake = UncompressedHandshake  # type: ignore[misc]
+    websocket_stream.install()
     config = _hypercorn_config(settings, listener.detach())
     serving = asyncio.create_task(hypercorn_serve(app, config, shutdown_trigger=drain.finished))
     drained = asyncio.create_task(drain.done.wait())
