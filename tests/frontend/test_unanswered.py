@@ -84,8 +84,7 @@ async def test_it_is_given_up_and_asked_again_of_a_server_that_answers(
 
     double.description = describe
     assert await spoken(triton) == [Chunk(FRAME, INFO)]
-    hanging, speaking = double.streams
-    await asyncio.wait_for(hanging.cancelled.wait(), 5)
+    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
     names = [stream.inputs()["utterance"][2][4:].decode() for stream in double.streams]
     assert [stream.metadata[UTTERANCE_HEADER] for stream in double.streams] == names
     assert names[1] == asked[1], "it goes where the question was answered"
