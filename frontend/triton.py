@@ -71,7 +71,7 @@ class TritonSpeech:
         probe_s: float,
         stall_s: float,
     ) -> None:
-        """ask_again: for an utterance that a server leaves unanswered, since behind `url` there may be others."""
+        """ask_again: for an utterance that a server leaves unsaid, since behind `url` there may be others."""
         self._client = InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
         self._url = url
         self._model = model
@@ -90,23 +90,30 @@ class TritonSpeech:
     async def speak(
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason.
+
+        Where a server hangs or dies before any sound of a text that cannot be lost, another that answers is asked once.
+        """
+        begun = False
         with calling(self._url) as trace:
             try:
                 async with aclosing(self._chunks(request, more, trace, uuid.uuid4().hex)) as chunks:
                     async for heard in chunks:
+                        begun = True
                         yield heard
                 return
-            except errors.Unanswered as failure:
-                if not self._ask_again:
+            except (errors.Unanswered, errors.BackendDied) as failure:
+                # Of live text none is given away before it was taken in.
+                can_be_lost = more is not None and not isinstance(failure, errors.Unanswered)
+                if begun or can_be_lost or not self._ask_again:
                     raise
+                log.warning("asking for an utterance again: %s", failure)
                 name = await self._answering(failure)
-            log.warning("an utterance was not taken in within %g s, asking for it again", self._accept_s)
             async with aclosing(self._chunks(request, more, trace, name)) as chunks:
                 async for heard in chunks:
                     yield heard
 
-    async def _answering(self, failure: errors.Unanswered) -> str:
+    async def _answering(self, failure: errors.SpeechError) -> str:
         """A name for an utterance by which a balancer knows a server that has just answered. Raises `failure`."""
 
         async def asked(within_s: float) -> str:

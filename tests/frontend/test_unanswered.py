@@ -1,4 +1,4 @@
-"""Requests that a server which hangs leaves unanswered: given up, asked again once, and nothing said twice or lost."""
+"""Requests of which a server says nothing, since it hangs or died: asked again once, and nothing said twice or lost."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from frontend.errors import InferenceFailed, NotReady, Unanswered
+from frontend.errors import BackendDied, InferenceFailed, NotReady, Unanswered
 from frontend.synthesis import Chunk, SpeechRequest
 from frontend.triton import UTTERANCE_HEADER, TritonSpeech
 from frontend.triton_pool import TritonPool
@@ -17,7 +17,7 @@ REQUEST = SpeechRequest("Hello.")
 FRAME = bytes(3840)
 INFO = {"reason": "complete"}
 ACCEPT_S = 0.4
-LIMITS = {"describe_timeout_s": 2.0, "accept_s": ACCEPT_S, "probe_s": 1.0, "stall_s": 10.0}
+LIMITS = {"describe_timeout_s": 2.0, "accept_s": ACCEPT_S, "probe_s": 0.3, "stall_s": 10.0}
 
 
 async def hang(stream: Stream) -> None:
@@ -122,6 +122,32 @@ async def test_one_that_was_taken_in_may_wait_for_its_turn(double: TritonDouble,
 
     double.behaviour = wait
     assert await spoken(triton) == [Chunk(FRAME, INFO)], "and the notice is no sound"
+    assert len(double.streams) == 1
+
+
+async def die(stream: Stream) -> None:
+    """Its model is loaded anew, of which nothing tells but the description of the next."""
+    await stream.take_in()
+    await hang(stream)
+
+
+async def test_one_that_is_lost_before_its_first_sound_is_asked_again(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    async def die_then_speak(stream: Stream) -> None:
+        await (die if stream is double.streams[0] else speak)(stream)
+
+    double.behaviour, double.description = die_then_speak, {"model": "tiny", "instance": "two"}
+    assert await spoken(triton) == [Chunk(FRAME, INFO)]
+    assert len(double.streams) == 2
+
+
+async def test_live_text_that_was_taken_in_is_not_asked_again_since_some_may_be_gone(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    double.behaviour, double.description = die, {"model": "tiny", "instance": "two"}
+    with pytest.raises(BackendDied, match="loaded anew"):
+        await spoken(triton, words())
     assert len(double.streams) == 1
 
 
