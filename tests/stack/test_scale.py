@@ -38,10 +38,10 @@ START_LIMIT_S = 120.0
 BACK_LIMIT_S = 60.0
 TAKEN_OVER_S = 2.0
 GOES_ON_LIMIT_S = 20.0
-COMPANY = 8
+COMPANY = 12
 ACCEPT_S = Settings.model_fields["accept_s"].default
-# Until a server is found that answers: a balancer gives questions to the one that hangs until they are too many.
-FOUND_S = ACCEPT_S
+# Until a server is found that answers: HAProxy gives questions to the one that hangs until they are too many.
+FOUND_S = ACCEPT_S + 1.0
 SURELY_GIVEN_S = 1.0
 # Longer than an utterance may be silent before the model is asked about it, twice.
 PAUSE_S = 2.3
