@@ -38,6 +38,8 @@ START_LIMIT_S = 120.0
 BACK_LIMIT_S = 60.0
 TAKEN_OVER_S = 2.0
 GOES_ON_LIMIT_S = 20.0
+# websockets waits so long for the last words of a server when much that it did not read lies before them.
+FAREWELL_S = 0.5
 COMPANY = 12
 ACCEPT_S = Settings.model_fields["accept_s"].default
 # Until a server is found that answers: HAProxy gives questions to the one that hangs until they are too many.
@@ -71,7 +73,7 @@ async def listeners(scaled: Scaled, count: int) -> AsyncIterator[list[tuple[Clie
     async with AsyncExitStack() as sockets:
         speaking = []
         for _ in range(count):
-            socket = await sockets.enter_async_context(connect(scaled.url))
+            socket = await sockets.enter_async_context(connect(scaled.url, close_timeout=FAREWELL_S))
             heard = Heard(await ask(socket, LONG))
             await listen(socket, heard, messages=1)
             assert not heard.terminal, heard.terminal
