@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
 
-TIMES = 8
+EVERY_S = 0.15
 
 
 async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], within_s: float) -> Answer:
-    """What the first of up to TIMES askings returns, which begin at even intervals within `within_s`.
+    """What the first of the askings returns that begin EVERY_S after each other within `within_s`.
 
     ask: is given the seconds that are left, and keeps to them. Raises what the last asking raises when all that were
     begun have failed.
@@ -24,7 +24,8 @@ async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], with
     begun = 1
     try:
         while True:
-            wait_s = None if begun == TIMES else max(0.0, began + begun * within_s / TIMES - loop.time())
+            due_in_s = begun * EVERY_S
+            wait_s = None if due_in_s >= within_s else max(0.0, began + due_in_s - loop.time())
             over, asking = await asyncio.wait(asking, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             failures = [failure for task in over if (failure := task.exception()) is not None]
             if len(failures) < len(over):

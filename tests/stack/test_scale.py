@@ -41,6 +41,7 @@ GOES_ON_LIMIT_S = 20.0
 # websockets waits so long for the last words of a server when much that it did not read lies before them.
 FAREWELL_S = 0.5
 COMPANY = 12
+UNREADY = "frontend.readiness not ready"
 ACCEPT_S = Settings.model_fields["accept_s"].default
 # Until a server is found that answers: HAProxy gives questions to the one that hangs until they are too many.
 FOUND_S = ACCEPT_S + 1.0
@@ -207,6 +208,7 @@ async def test_what_was_asked_of_a_hung_triton_is_heard_from_another(scaled: Sca
     """Before any check could know that it hangs; and of nobody is anything left there when it goes on."""
     address = f"{HOST}:{scaled.ports.balanced_http}"
     wanted = await through_every_door(address)
+    unready = [scaled.log(f"frontend-{server}").count(UNREADY) for server in ADDRESSES]
     complete = await asyncio.to_thread(scaled.shown, "tts_utterances_total", 'reason="complete"')
     async with _company(scaled) as hung:
         scaled.tritons[hung].suspend()
@@ -223,6 +225,7 @@ async def test_what_was_asked_of_a_hung_triton_is_heard_from_another(scaled: Sca
         assert ACCEPT_S <= answer.first_s < ACCEPT_S + FOUND_S, f"{door} was given to the one that hung"
         assert same_sound(answer.pcm, wanted[door].pcm), "all of it, and once"
     assert cancelled_s < TAKEN_OVER_S
+    assert [scaled.log(f"frontend-{server}").count(UNREADY) for server in ADDRESSES] == unready, "one of two answers"
     await _whole(scaled, BACK_LIMIT_S)
     for level in ("tts_active_utterances", "tts_waiting_utterances"):
         await seconds_until(lambda level=level: sum(scaled.shown(level)) == 0, BACK_LIMIT_S)
