@@ -6,6 +6,7 @@
     ├── UnknownVoice        the caller's: no voice of that name
     ├── NotReady            try later: loading, unreachable or draining
     │   ├── Overloaded      it works, and on as much as it takes
+    │   ├── Unanswered      whoever was asked hangs: it did not even say that it was asked
     │   └── TooManyRequests  the caller has as much as it may have
     ├── LoadFailed          the checkpoint could not be loaded
     └── InferenceFailed     ours: the model failed while it made the utterance
@@ -42,6 +43,10 @@ class Overloaded(NotReady):
     def __init__(self, message: str, retry_after_ms: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
+
+
+class Unanswered(NotReady):
+    """The server that was asked did not take the request in, nor refuse it; nothing of it was heard or is lost."""
 
 
 class TooManyRequests(NotReady):

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     ready_period_s: Seconds = Field(default=1.0, description="time between two describe requests")
     ready_fresh_s: Seconds = Field(default=2.0, description="age up to which an answer proves readiness")
     describe_timeout_s: Seconds = 2.0
+    accept_s: Seconds = Field(default=3.0, description="an utterance not taken in by then is asked for again, once")
     probe_s: Seconds = Field(default=1.0, description="silence of an utterance after which the model is probed")
     stall_s: Seconds = Field(default=60.0, description="silence after which an utterance is given up")
     drain_s: Seconds = Field(default=20.0, description="time running utterances get at shutdown")

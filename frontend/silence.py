@@ -35,21 +35,23 @@ class Silence:
         finally:
             self._since = None
 
-    async def watch(self, describe: Callable[[], Awaitable[Description]], probe_s: float, stall_s: float) -> None:
+    async def watch(
+        self, describe: Callable[[], Awaitable[Description]], instance: str, probe_s: float, stall_s: float
+    ) -> None:
         """Asks the model for its description after each `probe_s` of silence; returns when it has ended the reading.
 
-        describe: asks the server that speaks. stall_s: silence after which even a living model is given up.
+        describe: asks the server that speaks. instance: of the model that took the utterance in. stall_s: silence
+        after which even a living model is given up.
         """
         try:
-            await self._watch(describe, probe_s, stall_s)
+            await self._watch(describe, instance, probe_s, stall_s)
         except Exception:  # the root of its task: unwatched, a dead model would never be noticed
             log.exception("the watch over an utterance has failed")
             self._end()
 
-    async def _watch(self, describe: Callable[[], Awaitable[Description]], probe_s: float, stall_s: float) -> None:
-        # Who speaks is learnt from the first answer: behind a balancer nobody knows before. A model that dies is not
-        # loaded anew within one silence, since a new process needs longer only to import its packages.
-        instance: str | None = None
+    async def _watch(
+        self, describe: Callable[[], Awaitable[Description]], instance: str, probe_s: float, stall_s: float
+    ) -> None:
         unanswered, asked_at, asked_in = 0, 0.0, self._since
         while self.failure is None:
             now, since = self._loop.time(), self._since
@@ -68,7 +70,6 @@ class Silence:
                     failure = BackendDied(f"the model fell silent and does not answer: {unwell}")
             else:
                 unanswered = 0
-                instance = instance or description.instance
                 if description.instance != instance:
                     failure = BackendDied("the model was loaded anew while it made this utterance")
             asked_at = self._loop.time()

@@ -18,11 +18,12 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from frontend import errors
+from frontend.first_answer import first_answer
 from frontend.live_requests import growing, only
 from frontend.silence import Silence
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, SpeechRequest
 from frontend.tracing import calling
-from frontend.triton_contract import chunk, is_notice, model_error, tensor
+from frontend.triton_contract import chunk, is_refusal, model_error, speaker, tensor
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +60,24 @@ class _Responses(Protocol):
 class TritonSpeech:
     """Implements frontend.synthesis.Speech. Made and used within one event loop."""
 
-    def __init__(self, url: str, model: str, *, describe_timeout_s: float, probe_s: float, stall_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        ask_again: bool = True,
+        describe_timeout_s: float,
+        accept_s: float,
+        probe_s: float,
+        stall_s: float,
+    ) -> None:
+        """ask_again: for an utterance that a server leaves unsaid, since behind `url` there may be others."""
         self._client = InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
         self._url = url
         self._model = model
+        self._ask_again = ask_again
         self._describe_timeout_s = describe_timeout_s
+        self._accept_s = accept_s
         self._probe_s = probe_s
         self._stall_s = stall_s
         self._leaving: set[asyncio.Task[None]] = set()
@@ -76,53 +90,91 @@ class TritonSpeech:
     async def speak(
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason."""
+        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason.
+
+        Where a server hangs or dies before any sound of a text that cannot be lost, another that answers is asked once.
+        """
+        begun = False
         with calling(self._url) as trace:
-            async with aclosing(self._chunks(request, more, trace)) as chunks:
+            try:
+                async with aclosing(self._chunks(request, more, trace, uuid.uuid4().hex)) as chunks:
+                    async for heard in chunks:
+                        begun = True
+                        yield heard
+                return
+            except (errors.Unanswered, errors.BackendDied) as failure:
+                # Of live text none is given away before it was taken in.
+                can_be_lost = more is not None and not isinstance(failure, errors.Unanswered)
+                if begun or can_be_lost or not self._ask_again:
+                    raise
+                log.warning("asking for an utterance again: %s", failure)
+                name = await self._answering(failure)
+            async with aclosing(self._chunks(request, more, trace, name)) as chunks:
                 async for heard in chunks:
                     yield heard
 
+    async def _answering(self, failure: errors.SpeechError) -> str:
+        """A name for an utterance by which a balancer knows a server that has just answered. Raises `failure`."""
+
+        async def asked(within_s: float) -> str:
+            name = uuid.uuid4().hex
+            await self._described(within_s, name)
+            return name
+
+        try:
+            return await first_answer(asked, self._accept_s)
+        except errors.SpeechError:
+            raise failure from None
+
     async def _chunks(
-        self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str]
+        self, request: SpeechRequest, more: AsyncIterator[str] | None, trace: dict[str, str], name: str
     ) -> AsyncGenerator[Chunk, None]:
-        name = uuid.uuid4().hex
-        inputs = {key: value for key, value in asdict(request).items() if value is not None} | {"utterance": name}
+        wishes = {key: value for key, value in asdict(request).items() if value is not None}
+        inputs = wishes | {"utterance": name, "acknowledge": True}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
         responses = self._open(requests, None, name, trace)
         silence = Silence(responses.cancel)
-        asking = partial(self.describe, name)
-        watching = asyncio.create_task(silence.watch(asking, self._probe_s, self._stall_s))
+        watching: asyncio.Task[None] | None = None
         begun = over = False
         try:
-            while (result := await self._next(responses, silence)) is not None:
-                accepted.set()
+            result = await self._first(responses, silence)
+            while result is not None:
                 heard = chunk(result)
-                if heard.info is not None and "error" in heard.info:
+                info = heard.info or {}
+                if "error" in info:
                     over = True
-                    raise model_error(heard.info["error"], begun)
-                if is_notice(heard):
-                    continue
-                begun = True
-                over = over or (heard.info is not None and "reason" in heard.info)
-                yield heard
-                if over:
-                    ended.set()  # text that is still to come would keep the stream open
+                    raise model_error(info["error"], begun)
+                if watching is None:
+                    watching = asyncio.create_task(self._watch(silence, name, speaker(heard)))
+                    accepted.set()
+                elif not is_refusal(heard):
+                    begun = True
+                    over = over or "reason" in info
+                    yield heard
+                    if over:
+                        ended.set()  # text that is still to come would keep the stream open
+                result = await self._next(responses, silence)
         finally:
             ended.set()
-            watching.cancel()
+            if watching is not None:
+                watching.cancel()
             responses.cancel()
             if not over:
                 self._leave(name)
         if not over:
             raise errors.InferenceFailed("the model ended the utterance without saying how")
 
-    async def describe(self, utterance: str | None = None) -> Description:
-        """The model's description of itself, asked of the model; where there are several, of that which speaks.
+    async def describe(self) -> Description:
+        """The model's description of itself, asked of the model; where there are several, of any that answers.
 
         Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
         """
-        responses = self._open(only({"describe": True}), self._describe_timeout_s, utterance)
+        return await first_answer(self._described, self._describe_timeout_s)
+
+    async def _described(self, within_s: float, utterance: str | None = None) -> Description:
+        """As describe, asked once; utterance: by whose name a balancer chooses the server. Raises as describe."""
+        responses = self._open(only({"describe": True}), within_s, utterance)
         try:
             result = await _read(responses)
         except grpc.aio.AioRpcError as failure:
@@ -175,6 +227,19 @@ class TritonSpeech:
         name = {} if utterance is None else {UTTERANCE_HEADER: utterance}
         headers = name | (trace or {})
         return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=headers or None)
+
+    async def _watch(self, silence: Silence, name: str, instance: str) -> None:
+        asking = partial(self._described, self._describe_timeout_s, name)
+        await silence.watch(asking, instance, self._probe_s, self._stall_s)
+
+    async def _first(self, responses: _Responses, silence: Silence) -> InferResult | None:
+        """As `_next`. Raises also Unanswered, when there is none in time: a server that lives answers at once."""
+        try:
+            async with asyncio.timeout(self._accept_s):
+                return await self._next(responses, silence)
+        except TimeoutError:
+            text = f"the model did not say within {self._accept_s:g} s that it took the utterance in"
+            raise errors.Unanswered(text) from None
 
     async def _next(self, responses: _Responses, silence: Silence) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""

@@ -34,6 +34,7 @@ INPUTS = {
     "trim_leading_silence": "TYPE_BOOL",
     "utterance": "TYPE_STRING",
     "text_complete": "TYPE_BOOL",
+    "acknowledge": "TYPE_BOOL",
     "cancel": "TYPE_BOOL",
     "describe": "TYPE_BOOL",
 }
@@ -81,12 +82,20 @@ def chunk(result: InferResult) -> Chunk:
     return Chunk(contents.get("audio", b""), facts or None, begun)
 
 
-def is_notice(heard: Chunk) -> bool:
-    """Whether a response only tells how a request of live text was taken."""
+def speaker(heard: Chunk) -> str:
+    """The instance that says, in the first response, that it took the utterance in. Raises InferenceFailed."""
     info = heard.info or {}
-    if "refused" in info:
-        log.warning("the model refused more text: %s", info["refused"])
-    return "accepted" in info or "refused" in info
+    if "accepted" not in info:
+        raise errors.InferenceFailed("the model answered before it said that it took the utterance in")
+    return str(info["instance"])
+
+
+def is_refusal(heard: Chunk) -> bool:
+    """Whether a response only tells that more text of a live utterance was not taken."""
+    refused = (heard.info or {}).get("refused")
+    if refused is not None:
+        log.warning("the model refused more text: %s", refused)
+    return refused is not None
 
 
 def model_error(error: dict[str, Any], begun: bool) -> errors.SpeechError:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from frontend.errors import BackendDied, NotReady, Overloaded, SpeechError
+from frontend.errors import BackendDied, NotReady, Overloaded, SpeechError, Unanswered
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, Speech, SpeechRequest
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,10 @@ class TritonPool:
     async def speak(
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        """As Speech.speak, by one server. Another is tried only while nothing was heard and no text can be lost."""
+        """As Speech.speak, by one server. Another is tried only while nothing was heard and no text can be lost.
+
+        Of live text none is given away before it was taken in.
+        """
         left = [server for server in self._servers if server.failure is None] or list(self._servers)
         while True:
             server = self._least_busy(left)
@@ -96,7 +99,8 @@ class TritonPool:
             except (NotReady, BackendDied) as failure:
                 if not isinstance(failure, Overloaded):
                     server.fail(failure)
-                if begun or more is not None or not left:
+                can_be_lost = more is not None and not isinstance(failure, Unanswered)
+                if begun or can_be_lost or not left:
                     raise
             finally:
                 server.utterances -= 1

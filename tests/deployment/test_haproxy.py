@@ -41,6 +41,14 @@ def test_the_names_and_ports_are_those_of_compose_as_they_stand() -> None:
     assert f"haproxy{preset['GRPC_BIND']}" in compose
 
 
+def test_a_triton_that_hangs_is_called_down_before_the_frontend_gives_up_looking_for_another() -> None:
+    triton = TEXT.partition("backend tritons")[2].partition("backend frontends")[0]
+    (checks,) = re.findall(r"inter (\d)s fastinter (\d+)ms downinter \d+ms fall 2 ", triton)
+    (timeout_s,) = re.findall(r"timeout check (\d)s", TEXT)
+    called_down_s = int(checks[0]) + int(timeout_s) + int(checks[1]) / 1000 + int(timeout_s)
+    assert called_down_s < 2 * Settings.model_fields["accept_s"].default
+
+
 def test_haproxy_is_more_patient_than_the_frontend() -> None:
     minutes = {name: 60 * int(value) for name, value in re.findall(r"timeout (client|server|tunnel) (\d+)m", TEXT)}
     fields = Settings.model_fields

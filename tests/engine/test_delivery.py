@@ -101,6 +101,25 @@ def test_sound_before_the_id_is_not_kept_back(stage: Stage) -> None:
     assert "poll" not in stream.log[:1]
 
 
+def test_a_listener_is_told_once_and_before_all_sound_that_he_was_taken_in(stage: Stage) -> None:
+    def a_frame(sink: Sink) -> None:
+        sink.audio(sound(1), CODES)
+
+    def nothing_but_an_end(sink: Sink) -> None:
+        sink.end(Outcome("cancelled", {}))
+
+    waiting, early, ended = FakeStream(), FakeStream(), FakeStream()
+    stage.open(waiting)
+    stage.several_polls()
+    assert waiting.accepted_after == [0], "though nothing of it has been made"
+    stage.open(early, early=a_frame).end(DONE)
+    stage.open(ended, early=nothing_but_an_end)
+    for stream in (early, ended):
+        assert stream.finished.wait(PATIENCE_S)
+    stage.several_polls()
+    assert [stream.accepted_after for stream in (waiting, early, ended)] == [[0]] * 3
+
+
 def test_a_listener_that_has_gone_is_passed_on_once(stage: Stage) -> None:
     gone, there = FakeStream(), FakeStream()
     stage.open(there)
@@ -209,7 +228,7 @@ def test_a_refused_submit_leaves_the_stream_to_the_caller(stage: Stage) -> None:
         stage.delivery.open(stream, refuse)
     stage.open(later)
     assert later.polled.wait(PATIENCE_S)
-    assert stream.log == []
+    assert stream.log == stream.accepted_after == []
 
 
 def test_stop_delivers_everything_first(stage: Stage) -> None:

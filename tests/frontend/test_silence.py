@@ -20,7 +20,7 @@ async def test_only_silence_that_is_listened_to_is_asked_about() -> None:
         return Description("tiny", "one")
 
     watches = [
-        asyncio.create_task(silence.watch(lambda whose=whose: describe(whose), PROBE_S, STALL_S))
+        asyncio.create_task(silence.watch(lambda whose=whose: describe(whose), "one", PROBE_S, STALL_S))
         for whose, silence in (("waited for", waited_for), ("alone", alone))
     ]
     with waited_for.listening():
@@ -40,7 +40,7 @@ async def test_a_watch_that_fails_ends_the_reading() -> None:
     async def describe() -> Description:
         raise ZeroDivisionError
 
-    watching = asyncio.create_task(silence.watch(describe, PROBE_S, STALL_S))
+    watching = asyncio.create_task(silence.watch(describe, "one", PROBE_S, STALL_S))
     with silence.listening():
         await asyncio.wait_for(ended.wait(), PATIENCE_S)
     await watching

@@ -25,6 +25,7 @@ from tests.frontend.triton_double import Stream, TritonDouble, serving
 REQUEST = SpeechRequest("Hello.")
 FRAME = bytes(range(256)) * 15
 INFO = {"reason": "complete", "frames": 1}
+LIMITS = {"describe_timeout_s": 2.0, "accept_s": 5.0, "probe_s": 0.05, "stall_s": 0.5}
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def double() -> TritonDouble:
 @pytest.fixture
 async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
     async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=2, probe_s=0.05, stall_s=0.5)
+        speech = TritonSpeech(address, "qwen3_tts", **LIMITS)
         yield speech
         await speech.close()
 
@@ -47,6 +48,11 @@ async def spoken(speech: TritonSpeech, request: SpeechRequest = REQUEST) -> list
 
 async def fall_silent(stream: Stream) -> None:
     await asyncio.Event().wait()
+
+
+async def take_in_and_fall_silent(stream: Stream) -> None:
+    await stream.take_in()
+    await fall_silent(stream)
 
 
 async def speak_once_and_fall_silent(stream: Stream) -> None:
@@ -88,10 +94,11 @@ async def test_only_what_is_asked_for_is_sent_and_the_stream_is_half_closed(
     inputs = first.inputs()
     assert inputs.pop("utterance") != second.inputs()["utterance"], "every utterance has a name of its own"
     assert inputs == {
+        "acknowledge": ("BOOL", [1], b"\x01"),
         "text": ("BYTES", [1], b"\x07\0\0\0" + "Grüße".encode()),
         "voice": ("BYTES", [1], b"\x06\0\0\0makima"),
     }
-    assert set(second.inputs()) == {"text", "language", "utterance"}
+    assert set(second.inputs()) == {"text", "language", "utterance", "acknowledge"}
 
 
 @pytest.mark.parametrize(
@@ -222,12 +229,9 @@ async def test_a_silent_model_that_does_not_answer_is_dead(double: TritonDouble,
 
 
 async def test_a_silent_model_that_was_loaded_anew_is_dead(double: TritonDouble, triton: TritonSpeech) -> None:
-    async def answer(stream: Stream) -> None:
-        double.description = {"model": "tiny", "instance": "two"}
-        await stream.send(b"", {"model": "tiny", "instance": "one"})
-
-    double.behaviour = speak_once_and_fall_silent
-    double.description = answer
+    """Also when nobody had asked who speaks before: it has said so itself, before all sound."""
+    double.behaviour = take_in_and_fall_silent
+    double.description = {"model": "tiny", "instance": "two"}
     with pytest.raises(BackendDied, match="loaded anew"):
         await spoken(triton)
 
@@ -288,7 +292,7 @@ async def test_one_unanswered_question_is_not_death(double: TritonDouble, triton
 
 
 async def test_a_model_that_lives_but_sends_nothing_has_stalled(double: TritonDouble, triton: TritonSpeech) -> None:
-    double.behaviour = fall_silent
+    double.behaviour = take_in_and_fall_silent
     with pytest.raises(Stalled, match=r"sent nothing for 0\.5 s"):
         await spoken(triton)
 
@@ -303,7 +307,7 @@ async def test_describe_gives_the_models_own_words(double: TritonDouble, triton:
 async def test_describe_does_not_wait_for_ever(double: TritonDouble) -> None:
     double.description = fall_silent
     async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=0.2, probe_s=1, stall_s=1)
+        speech = TritonSpeech(address, "qwen3_tts", **LIMITS | {"describe_timeout_s": 0.2})
         with pytest.raises(NotReady, match=r"within 0\.2 s"):
             await speech.describe()
         await speech.close()
@@ -339,7 +343,7 @@ async def test_the_state_of_the_model_is_read_from_the_repository_index(
 
 async def test_a_server_that_is_away_is_not_ready_and_one_that_comes_back_is_used(double: TritonDouble) -> None:
     async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=2, probe_s=0.05, stall_s=0.5)
+        speech = TritonSpeech(address, "qwen3_tts", **LIMITS)
         assert (await speech.describe()).instance == "one"
     with pytest.raises(NotReady):
         await spoken(speech)
@@ -383,6 +387,7 @@ async def test_every_wish_is_a_tensor_of_its_type(double: TritonDouble, triton: 
         "top_p": "FP32",
         "seed": "UINT64",
         "max_frames": "INT32",
+        "acknowledge": "BOOL",
     }
     assert inputs["seed"][2] == b"\xff" * 8
 

@@ -192,7 +192,7 @@ async def test_over_real_streams_a_server_that_goes_away_is_done_without_and_use
         double.behaviour = speak
     async with serving(doubles[0]) as staying:
         async with serving(doubles[1]) as leaving:
-            limits = {"describe_timeout_s": 2.0, "probe_s": 1.0, "stall_s": 10.0}
+            limits = {"describe_timeout_s": 2.0, "accept_s": 5.0, "probe_s": 1.0, "stall_s": 10.0}
             pool = TritonPool({url: TritonSpeech(url, "qwen3_tts", **limits) for url in (staying, leaving)})
             for _ in range(4):
                 assert await spoken(pool, "Hello.")

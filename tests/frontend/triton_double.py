@@ -11,6 +11,8 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
+INSTANCE = "one"
+
 Response = service_pb2.ModelStreamInferResponse
 # What the double does with one utterance: it sends by the callable it is given.
 Behaviour = Callable[["Stream"], Awaitable[None]]
@@ -39,13 +41,21 @@ class Stream:
     half_closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     appended: asyncio.Queue[dict[str, tuple[str, list[int], bytes]]] = field(default_factory=asyncio.Queue)
+    taken_in: bool = False
+
+    async def take_in(self) -> None:
+        """The notice that this utterance was taken in, which comes before all sound where it was asked for."""
+        if "acknowledge" in self.inputs() and not self.taken_in:
+            self.taken_in = True
+            await self.context.write(response(b"", {"accepted": True, "instance": INSTANCE}))
 
     async def send(self, pcm: bytes | None, info: dict | None = None) -> None:
+        await self.take_in()
         await self.context.write(response(pcm, info))
 
     async def fail(self, code: str, text: str, **more: float) -> None:
         """As the model does: its code in `info`, then the error, which has lost it."""
-        await self.send(None, {"error": {"code": code, "message": text, **more}})
+        await self.context.write(response(None, {"error": {"code": code, "message": text, **more}}))
         await self.refuse(text)
 
     async def break_off(self, status: grpc.StatusCode, text: str) -> None:
@@ -75,7 +85,7 @@ class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __init__(self) -> None:
         self.behaviour: Behaviour | None = None
-        self.description: dict | Behaviour = {"model": "tiny", "instance": "one", "untrained_demo": True}
+        self.description: dict | Behaviour = {"model": "tiny", "instance": INSTANCE, "untrained_demo": True}
         self.index: list[tuple[str, str, str]] = [("qwen3_tts", "READY", "")]
         self.streams: list[Stream] = []
         self.left: asyncio.Queue[str] = asyncio.Queue()

@@ -85,6 +85,9 @@ class Server:
     def suspend(self) -> None:
         os.killpg(self._process.pid, signal.SIGSTOP)
 
+    def resume(self) -> None:
+        os.killpg(self._process.pid, signal.SIGCONT)
+
 
 class Scaled:
     """All of them. `tritons` and `frontends` are in the order of ADDRESSES."""
@@ -118,7 +121,11 @@ class Scaled:
 
     def active(self) -> list[int]:
         """Utterances in a slot, at each Triton; 0 where none answers."""
-        return [self._gauge(address, "tts_active_utterances") for address in ADDRESSES]
+        return self.shown("tts_active_utterances")
+
+    def shown(self, name: str, label: str = "") -> list[int]:
+        """One of the model's own metrics, by a label where it has several, at each Triton; 0 where none answers."""
+        return [self._metric(address, name, label) for address in ADDRESSES]
 
     def sessions(self, backend: str) -> list[int]:
         """Connections or streams that HAProxy has now with each server that it has asked and found well."""
@@ -138,9 +145,11 @@ class Scaled:
         """Whether every server is well and takes its full share; one that has ended by itself fails the test."""
         for name, server in self._servers().items():
             assert server.lives, f"{name} has ended:\n{self.log(name)}"
+        if not self.up("tritons") == self.up("frontends") == len(ADDRESSES):
+            return False
+        # Only now, since one that has come up meanwhile is slow for longer than this takes.
         rows = [row for backend in ("tritons", "frontends") for row in self._rows(backend)]
-        slow = any(row["throttle"] not in ("", "100") for row in rows if row["status"].startswith("UP"))
-        return not slow and self.up("tritons") == self.up("frontends") == len(ADDRESSES)
+        return not any(row["throttle"] not in ("", "100") for row in rows if row["status"].startswith("UP"))
 
     def statistics(self, path: str) -> str:
         with urllib.request.urlopen(f"http://{HOST}:{self.ports.statistics}{path}", timeout=5) as answer:
@@ -153,10 +162,10 @@ class Scaled:
             return []
         return [row for row in csv.DictReader(lines) if row["pxname"] == backend and row["svname"] != "BACKEND"]
 
-    def _gauge(self, address: str, name: str) -> int:
+    def _metric(self, address: str, name: str, label: str) -> int:
         try:
             with urllib.request.urlopen(f"http://{address}:{self.ports.metrics}/metrics", timeout=5) as answer:
-                found = re.search(rf"^{name}{{[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
+                found = re.search(rf"^{name}{{[^}}]*{label}[^}}]*}} (\S+)$", answer.read().decode(), re.MULTILINE)
         except OSError:
             return 0
         return int(float(found[1])) if found is not None else 0

@@ -21,6 +21,7 @@ TYPES = {
     "language": "BYTES",
     "temperature": "FP32",
     "seed": "UINT64",
+    "acknowledge": "BOOL",
     "cancel": "BOOL",
     "text_placement": "BYTES",
     "reference_audio": "FP32",
@@ -92,7 +93,7 @@ async def infer(address: str, inputs: dict[str, Any]) -> tuple[Pcm, dict[str, An
 
 
 async def stream(
-    address: str, requests: AsyncIterator[dict[str, Any]]
+    address: str, requests: AsyncIterator[dict[str, Any]], headers: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Pcm, dict[str, Any] | None]]:
     """What the model answers to requests on one stream, as it comes. Raises what Triton says, by its message alone."""
 
@@ -101,7 +102,7 @@ async def stream(
             yield {"model_name": "qwen3_tts", "inputs": [_tensor(name, value) for name, value in inputs.items()]}
 
     async with asyncio.timeout(60), grpcclient.InferenceServerClient(address) as client:
-        async for answer, error in client.stream_infer(wire()):
+        async for answer, error in client.stream_infer(wire(), headers=headers):
             if error is not None:
                 raise error
             told = answer.as_numpy("info")

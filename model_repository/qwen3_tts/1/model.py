@@ -47,7 +47,7 @@ _NUMBERS = (
     "text_complete",
 )
 _ARRAYS = ("reference_audio",)
-INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "cancel", "describe")
+INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "acknowledge", "cancel", "describe")
 OUTPUTS = ("audio", "info")
 
 # Names of pb_utils.TritonError's codes: Triton fills pb_utils in only after it has imported this file.
@@ -113,8 +113,10 @@ class TritonPythonModel:
             speak = _speak(request)
             if self._continues(speak, sender):
                 return
-            kind = _LiveStream if speak.is_live else _Stream
-            stream = kind(sender, lambda outcome: self._ended(outcome, speak, trace))
+            # More live text may not be sent before, and who asked for it tells a server that hangs by its absence.
+            wanted = speak.is_live or _is_set(request, "acknowledge")
+            notice = {"accepted": True, "instance": self._engine.instance} if wanted else None
+            stream = _Stream(sender, notice, lambda outcome: self._ended(outcome, speak, trace))
             self._delivery.open(stream, lambda sink: self._engine.submit(speak, sink), name=speak.utterance)
         except TtsError as error:
             self._metrics.refused(error)
@@ -152,13 +154,14 @@ class TritonPythonModel:
 
 
 class _Stream:
-    """A response sender as the delivery thread sees it."""
+    """A response sender as the delivery thread sees it. notice: what its client is told before all sound, if any."""
 
-    def __init__(self, sender, ended):
-        self._sender, self._ended = sender, ended
+    def __init__(self, sender, notice, ended):
+        self._sender, self._notice, self._ended = sender, notice, ended
 
     def accept(self):
-        """Nothing to say: the first sound says it soon enough."""
+        if self._notice is not None:
+            self._sender.send(_notice(self._notice))
 
     def send(self, pcm, segment):
         tensors = [pb_utils.Tensor("audio", pcm)]
@@ -184,13 +187,6 @@ class _Stream:
 
     def is_cancelled(self):
         return self._sender.is_cancelled()
-
-
-class _LiveStream(_Stream):
-    """One whose client sends no more text before it knows that the utterance was taken in."""
-
-    def accept(self):
-        self._sender.send(_notice({"accepted": True}))
 
 
 def _checkpoint():

@@ -36,7 +36,7 @@ class ResponseStream(Protocol):
     """One listener."""
 
     def accept(self) -> None:
-        """The utterance was taken in; called at most once, perhaps after its first sound."""
+        """The utterance was taken in; called at most once, before its first sound."""
         ...
 
     def send(self, pcm: npt.NDArray[np.int16], segment: SpokenSegment | None) -> None:
@@ -73,7 +73,7 @@ class _Listener:
         self.utterance_id: int | None = None
         self.begun: SpokenSegment | None = None
         self.chunks = Chunks()
-        self.heard = self.ended = self.broken = self.left = self.cancel_sent = False
+        self.accepted = self.heard = self.ended = self.broken = self.left = self.cancel_sent = False
 
     def segment(self, segment: SpokenSegment) -> None:
         self._events.put(_Event(self, segment))
@@ -204,8 +204,7 @@ class Delivery:
         for content in contents:
             if isinstance(content, int):
                 listener.utterance_id = content
-                if not listener.ended:
-                    listener.stream.accept()
+                self._accept(listener)
             elif listener.ended:
                 continue
             elif isinstance(content, SpokenSegment):
@@ -224,14 +223,22 @@ class Delivery:
             if listener.chunks.due(time.monotonic()):
                 self._send(listener)
 
+    def _accept(self, listener: _Listener) -> None:
+        """Sound may come before the id, and says as well that the utterance was taken in."""
+        if not listener.accepted and not listener.ended:
+            listener.accepted = True
+            listener.stream.accept()
+
     def _send(self, listener: _Listener) -> None:
         pcm = listener.chunks.take(time.monotonic())
         if len(pcm):
+            self._accept(listener)
             segment, listener.begun = listener.begun, None
             listener.stream.send(pcm, segment)
             self._hear(listener)
 
     def _finish(self, listener: _Listener, outcome: Outcome) -> None:
+        self._accept(listener)
         self._live.pop(id(listener), None)
         listener.ended = True
         self._forget(listener)

@@ -1,0 +1,40 @@
+"""A question asked again, beside the asking before, until one is answered: behind a balancer another server may get it.
+
+A server that hangs keeps what it was asked, and counts as the busier for it. It knows neither servers nor questions.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+EVERY_S = 0.15
+
+
+async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], within_s: float) -> Answer:
+    """What the first of the askings returns that begin EVERY_S after each other within `within_s`.
+
+    ask: is given the seconds that are left, and keeps to them. Raises what the last asking raises when all that were
+    begun have failed.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    asking = {asyncio.create_task(ask(within_s))}
+    begun = 1
+    try:
+        while True:
+            due_in_s = begun * EVERY_S
+            wait_s = None if due_in_s >= within_s else max(0.0, began + due_in_s - loop.time())
+            over, asking = await asyncio.wait(asking, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            failures = [failure for task in over if (failure := task.exception()) is not None]
+            if len(failures) < len(over):
+                return next(task.result() for task in over if task.exception() is None)
+            if not asking:
+                raise failures[-1]
+            if not over:
+                asking.add(asyncio.create_task(ask(began + within_s - loop.time())))
+                begun += 1
+    finally:
+        for task in asking:
+            task.cancel()
