@@ -48,7 +48,9 @@ Door = Callable[[Scene], AbstractAsyncContextManager[Callable[[], Awaitable[None
 async def scene() -> AsyncIterator[Scene]:
     double = TritonDouble()
     async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", describe_timeout_s=PATIENCE_S, probe_s=60, stall_s=60)
+        speech = TritonSpeech(
+            address, "qwen3_tts", describe_timeout_s=PATIENCE_S, accept_s=PATIENCE_S, probe_s=60, stall_s=60
+        )
         async with running_server(speech) as server:
             yield Scene(server, double)
         await speech.close()
