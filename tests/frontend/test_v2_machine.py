@@ -29,6 +29,7 @@ from tests.frontend.v2 import Heard, V2Client, v2_client
 SESSIONS = 1_000
 STEPS = 12
 ENDED = ("complete", "cancelled", "preempted", "failed", "timeout", "max_length")
+OF_SOCKETS = ("Session", "SocketLife", "Dispatcher", "Serving", "TritonSpeech")
 GARBAGE = ("{", "[]", '{"type":"sing"}', '{"type":"text"}', b"\x00", '{"type":"start","protocol":9}')
 
 encodings = st.sampled_from(["pcm_s16le", "mulaw", "wav", "opus"])
@@ -78,7 +79,7 @@ class World:
 
     async def _tasks(self) -> int:
         names = [str(task.get_coro().cr_code.co_qualname) for task in asyncio.all_tasks()]
-        return sum(name.startswith(("Session", "Dispatcher", "Serving", "TritonSpeech")) for name in names)
+        return sum(name.startswith(OF_SOCKETS) for name in names)
 
 
 def unless_stopped(step: Any) -> Any:
