@@ -1,8 +1,9 @@
-"""What every part of the suite shares: tiny checkpoints made once, and figures printed at the end of a run.
+"""What every part of the suite shares: workers, tiny checkpoints made once, figures printed at the end of a run.
 
 Knows no engine and no server; each folder's own conftest makes those.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 Demo = Callable[..., Path]
 Figure = Callable[[str, object], None]
@@ -26,6 +28,31 @@ settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share a run with several workers out our own way."""
+    # Here, since a run without workers needs no package for them.
+    from tests.sharing_out import StackApart
+
+    return StackApart(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if IN_WORKER:  # what takes longest comes first; a run without workers keeps its order
+        items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has measured."""
+    node.config.stash[_FIGURES].extend(getattr(node, "workeroutput", {}).get("figures", ()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if IN_WORKER:
+        session.config.workeroutput["figures"] = session.config.stash[_FIGURES]  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

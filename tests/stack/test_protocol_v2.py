@@ -19,6 +19,8 @@ pytestmark = pytest.mark.stack
 TAGGED = {"encoding": "pcm_s16le", "framing": "tagged"}
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps."
 CANCELS = 200
+# Ten times what the first sound takes.
+LATEST_CANCEL_S = 0.12
 SLOT_PATIENCE_S = 10
 
 
@@ -82,7 +84,7 @@ async def cancelled_at_random(
         live = dice.random() < 0.4
         utterance = await client.speak(TEXT, final=not live, max_seconds=20)
         waiting = await client.speak(TEXT) if dice.random() < 0.3 else None
-        await asyncio.sleep(dice.random() * 0.25)
+        await asyncio.sleep(dice.random() * LATEST_CANCEL_S)
         asked = time.monotonic()
         await client.cancel_all()
         async for _arrived in utterance:
