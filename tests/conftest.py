@@ -3,7 +3,6 @@
 Knows no engine and no server; each folder's own conftest makes those.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 Demo = Callable[..., Path]
 Figure = Callable[[str, object], None]
@@ -39,8 +37,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return StackApart(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if IN_WORKER:  # what takes longest comes first; a run without workers keeps its order
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _is_worker(config):  # what takes longest comes first; a run without workers keeps its order
         items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
 
 
@@ -51,8 +49,12 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if IN_WORKER:
+    if _is_worker(session.config):
         session.config.workeroutput["figures"] = session.config.stash[_FIGURES]  # type: ignore[attr-defined]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
