@@ -4,7 +4,6 @@ It knows neither the web framework (the socket is passed in) nor what makes the 
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -13,14 +12,10 @@ from typing import NoReturn
 from frontend import messages
 from frontend.connection import (
     ABUSE,
-    DEFECT,
-    FAREWELL_S,
-    IDLE,
     MAX_PIECE_BYTES,
     MAX_UNREAD_MESSAGES,
     SLOW,
     STOPPED,
-    TOO_LONG,
     EndSession,
     Socket,
     close,
@@ -30,9 +25,9 @@ from frontend.errors import InferenceFailed, NotReady, SpeechError, UnknownVoice
 from frontend.messages_v2 import asks_for_v2
 from frontend.metrics import Metrics
 from frontend.outbox import Outbox, OutboxFull
-from frontend.rate_limit import TokenBucket
 from frontend.readiness import Readiness
 from frontend.settings import Settings
+from frontend.socket_life import SocketLife, until_the_end
 from frontend.synthesis import BYTES_PER_SAMPLE, SAMPLE_RATE, Speech, SpeechRequest
 from frontend.utterance import Utterance
 
@@ -65,10 +60,7 @@ class Session:
         self._settings = settings
         self._session_id = session_id
         self._metrics = metrics
-        now = self._now()
-        self._started_at = self._active_at = now
-        self._messages = TokenBucket(settings.message_rate_per_s, settings.message_burst, now)
-        self._flood = TokenBucket(settings.flood_rate_per_s, settings.flood_rate_per_s, now)
+        self._life = SocketLife(settings)
         max_audio = int(settings.max_buffered_audio_s * SAMPLE_RATE) * BYTES_PER_SAMPLE
         self._outbox = Outbox(max_audio, MAX_UNREAD_MESSAGES)
         # Bounded by submit() refusing, and by cancelled utterances leaving at once.
@@ -76,7 +68,6 @@ class Session:
         self._live: list[Utterance] = []
         self._idle = asyncio.Event()
         self._idle.set()
-        self._ending: asyncio.Future[EndSession] = asyncio.get_running_loop().create_future()
         self._opened = False
         self.draining = False
 
@@ -88,16 +79,7 @@ class Session:
         """
         ending: EndSession | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                for part in (self._read(), self._write(), self._speak_in_order(group), self._expire()):
-                    group.create_task(part)
-        except* EndSession as ended:
-            first = ended.exceptions[0]
-            assert isinstance(first, EndSession)
-            ending = first
-        except* Exception:  # the root of this socket: a defect ends it, not the server
-            log.exception("session failed session=%s", self._session_id)
-            ending = EndSession(DEFECT, "internal error")
+            ending = await until_the_end(self._session_id, self._begin)
         finally:
             for utterance in self._live:
                 self._log(utterance, "lost" if ending is None else f"closed_{ending.code}")
@@ -105,9 +87,13 @@ class Session:
             self._outbox.close()
         if isinstance(ending, SwitchProtocol):
             return ending.start
-        if ending is not None:
-            await close(self._socket, ending)
+        await close(self._socket, ending)
         return None
+
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        expire = self._life.expire(lambda: self._live, lambda _: self._cancel_all(), self.idle)
+        for part in (self._read(), self._write(), self._speak_in_order(group), expire):
+            group.create_task(part)
 
     async def idle(self) -> None:
         """Returns when nothing is being spoken or waits and all of it was written, or when `run` has ended."""
@@ -120,15 +106,14 @@ class Session:
 
     def end(self, code: int, reason: str) -> None:
         """Asks for the end: what still runs is cancelled, told so, and the socket closed."""
-        if not self._ending.done():
-            self._ending.set_result(EndSession(code, reason))
+        self._life.end(code, reason)
 
     async def _read(self) -> NoReturn:
         while True:
             raw = await self._socket.receive()
-            now = self._active_at = self._now()
-            if not self._flood.take(now):
-                raise EndSession(ABUSE, f"more than {self._settings.flood_rate_per_s:g} messages per second")
+            now = self._life.touch()
+            if (flooded := self._life.flooded(now)) is not None:
+                raise EndSession(ABUSE, flooded)
             if isinstance(raw, str):
                 if not self._opened and asks_for_v2(raw):
                     raise SwitchProtocol(raw)
@@ -146,9 +131,8 @@ class Session:
             raise EndSession(STOPPED)
         if isinstance(message, messages.Cancel):
             self._cancel_all()
-        elif not self._messages.take(now):
-            limit = f"{self._settings.message_rate_per_s:g} per second, {self._settings.message_burst} at once"
-            self._refuse(messages.TTS_NOT_READY, f"too many messages, the limit is {limit}", message or problem)
+        elif (refused := self._life.refused(now)) is not None:
+            self._refuse(messages.TTS_NOT_READY, refused, message or problem)
         elif problem is not None:
             self._refuse(messages.INVALID_MESSAGE, str(problem), problem)
         elif message is not None:
@@ -201,7 +185,7 @@ class Session:
 
     def _retire(self, utterance: Utterance) -> None:
         self._live.remove(utterance)
-        self._active_at = self._now()
+        self._life.touch()
         self._log(utterance, utterance.reason)
         if not self._live:
             self._idle.set()
@@ -255,30 +239,9 @@ class Session:
         while True:
             await send_in_time(self._socket, await self._outbox.take(), self._settings.send_timeout_s)
 
-    async def _expire(self) -> NoReturn:
-        session_end = self._started_at + self._settings.max_session_s
-        while not self._ending.done():
-            idle_from = self._now() if self._live else self._active_at
-            idle_end = idle_from + self._settings.idle_timeout_s
-            if self._now() >= session_end:
-                self.end(TOO_LONG, f"the session is older than {self._settings.max_session_s:g} s")
-            elif self._now() >= idle_end:
-                raise EndSession(IDLE, f"idle for {self._settings.idle_timeout_s:g} s")
-            else:
-                await asyncio.wait({self._ending}, timeout=min(idle_end, session_end) - self._now())
-        self._cancel_all()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                await self.idle()
-        raise self._ending.result()
-
     def _log(self, utterance: Utterance, reason: str) -> None:
         utterance.ended(reason)
-        log.info("utterance session=%s %s", self._session_id, utterance.summary(reason, self._now()))
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+        log.info("utterance session=%s %s", self._session_id, utterance.summary(reason, self._life.now()))
 
 
 def _pieces(pcm: bytes) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from functools import partial
 from typing import NoReturn
 
 from frontend import events_v2 as events
@@ -15,7 +16,6 @@ from frontend.connection import (
     ABUSE,
     DEFECT,
     DRAINED,
-    FAREWELL_S,
     IDLE,
     MAX_UNREAD_MESSAGES,
     SLOW,
@@ -31,11 +31,11 @@ from frontend.errors import SpeechError
 from frontend.lanes import Data, Lanes
 from frontend.metrics import Metrics
 from frontend.outbox import OutboxFull
-from frontend.rate_limit import TokenBucket
 from frontend.readiness import Readiness
 from frontend.requests_v2 import Refused, Requests
 from frontend.serving import Serving
 from frontend.settings import Settings
+from frontend.socket_life import SocketLife, until_the_end
 from frontend.spoken import Spoken
 from frontend.synthesis import Speech
 
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 MAX_INVALID_IN_A_ROW = 10
 DOOR = "websocket"
+EXPIRED = {IDLE: events.IDLE_TIMEOUT, TOO_LONG: events.SESSION_TOO_LONG}
 
 
 class SessionV2:
@@ -62,10 +63,7 @@ class SessionV2:
         self._settings = settings
         self._session_id = session_id
         self._metrics = metrics
-        now = self._now()
-        self._started_at = self._active_at = now
-        self._messages = TokenBucket(settings.message_rate_per_s, settings.message_burst, now)
-        self._flood = TokenBucket(settings.flood_rate_per_s, settings.flood_rate_per_s, now)
+        self._life = SocketLife(settings)
         self._lanes = Lanes(MAX_UNREAD_MESSAGES)
         self._serving = Serving(speech, readiness, settings, self._put, self._fail)
         self._dispatcher = Dispatcher(self._serving.serve, self._ended)
@@ -73,7 +71,6 @@ class SessionV2:
         self._standing = messages.Start(messages.Wishes())
         self._invalid = 0
         self._stopping = False
-        self._ending: asyncio.Future[EndSession] = asyncio.get_running_loop().create_future()
         self._last_error: str | None = None
 
     async def run(self, start: str | None = None) -> None:
@@ -83,27 +80,22 @@ class SessionV2:
         """
         ending: EndSession | None = None
         try:
-            with contextlib.suppress(SpeechError):
-                await self._readiness.require()
-            async with asyncio.TaskGroup() as group:
-                self._dispatcher.begin(group)
-                self._greet(start)
-                for part in (self._read(), self._write(), self._expire()):
-                    group.create_task(part)
-        except* EndSession as ended:
-            first = ended.exceptions[0]
-            assert isinstance(first, EndSession)
-            ending = first
-        except* Exception:  # the root of this socket: a defect ends it, not the server
-            log.exception("session failed session=%s", self._session_id)
-            ending = EndSession(DEFECT, "internal error")
+            ending = await until_the_end(self._session_id, partial(self._begin, start))
         finally:
             for spoken in self._dispatcher:
                 self._report(spoken, "lost" if ending is None else f"closed_{ending.code}")
             self._dispatcher.close()
             self._lanes.close()
-        if ending is not None:
-            await close(self._socket, ending)
+        await close(self._socket, ending)
+
+    async def _begin(self, start: str | None, group: asyncio.TaskGroup) -> None:
+        with contextlib.suppress(SpeechError):
+            await self._readiness.require()
+        self._dispatcher.begin(group)
+        self._greet(start)
+        expire = self._life.expire(lambda: len(self._dispatcher), self._dismiss, self.idle)
+        for part in (self._read(), self._write(), expire):
+            group.create_task(part)
 
     async def idle(self) -> None:
         """Returns when nothing is being spoken or waits and all of it was written, or when `run` has ended."""
@@ -118,27 +110,25 @@ class SessionV2:
 
     def end(self, code: int, reason: str, error: str | None = None) -> None:
         """Asks for the end: `error` is said, what still runs is cancelled and told so, and the socket closed."""
-        if not self._ending.done():
+        if self._life.end(code, reason):
             self._last_error = error
-            self._ending.set_result(EndSession(code, reason))
 
     def _greet(self, start: str | None) -> None:
         if start is None:
             self._put(self._ready())
         else:
-            self._receive(start, self._now())
+            self._receive(start, self._life.now())
 
     async def _read(self) -> NoReturn:
         while True:
             raw = await self._socket.receive()
-            if self._ending.done():
+            if self._life.is_ending:
                 continue  # only so that the peer's leaving is noticed
-            now = self._active_at = self._now()
-            if self._flood.take(now):
+            now = self._life.touch()
+            if (flooded := self._life.flooded(now)) is None:
                 self._receive(raw, now)
             else:
-                text = f"more than {self._settings.flood_rate_per_s:g} messages per second"
-                self.end(ABUSE, text, events.error(events.TOO_MANY_REQUESTS, text, recoverable=False))
+                self.end(ABUSE, flooded, events.error(events.TOO_MANY_REQUESTS, flooded, recoverable=False))
 
     def _receive(self, raw: str | bytes, now: float) -> None:
         try:
@@ -172,8 +162,8 @@ class SessionV2:
                 self._put(events.pong(name))
             case messages.Stop(drain):
                 self._stop(drain)
-            case _ if not self._messages.take(now):
-                self._refuse_for_rate(message, now)
+            case _ if (refused := self._life.refused(now)) is not None:
+                self._refuse_for_rate(message, refused, now)
             case messages.Start():
                 self._start(message)
             case messages.Speak():
@@ -185,18 +175,12 @@ class SessionV2:
             case messages.End(request_id):
                 self._requests.end(request_id)
 
-    def _refuse_for_rate(self, message: messages.Message, now: float) -> None:
-        settings = self._settings
-        text = f"too many messages, the limit is {settings.message_rate_per_s:g} per second, {settings.message_burst}"
+    def _refuse_for_rate(self, message: messages.Message, text: str, now: float) -> None:
         request_id = None if isinstance(message, messages.Start | messages.Ping | messages.Stop) else message.request_id
         accepted = False if isinstance(message, messages.Speak) else None
         self._count_refusal(events.TOO_MANY_REQUESTS, accepted)
-        retry_ms = math.ceil(self._messages.wait_s(now) * 1000)
-        self._put(
-            events.error(
-                events.TOO_MANY_REQUESTS, f"{text} at once", request_id, accepted=accepted, retry_after_ms=retry_ms
-            )
-        )
+        retry_ms = math.ceil(self._life.refused_for_s(now) * 1000)
+        self._put(events.error(events.TOO_MANY_REQUESTS, text, request_id, accepted=accepted, retry_after_ms=retry_ms))
 
     def _start(self, start: messages.Start) -> None:
         if len(self._dispatcher):
@@ -221,7 +205,7 @@ class SessionV2:
     def _ended(self, spoken: Spoken) -> None:
         if spoken.cancelled:
             self._put(*spoken.terminal())
-        self._active_at = self._now()
+        self._life.touch()
         self._report(spoken, spoken.reason)
         if self._stopping and not len(self._dispatcher):
             self.end(STOPPED, "")
@@ -229,32 +213,17 @@ class SessionV2:
     async def _write(self) -> NoReturn:
         while True:
             data = await self._lanes.take()
-            begun = self._now()
+            begun = self._life.now()
             await send_in_time(self._socket, data, self._settings.send_timeout_s)
             if self._metrics is not None:
-                self._metrics.blocked.labels(DOOR).inc(self._now() - begun)
+                self._metrics.blocked.labels(DOOR).inc(self._life.now() - begun)
 
-    async def _expire(self) -> NoReturn:
-        session_end = self._started_at + self._settings.max_session_s
-        while not self._ending.done():
-            idle_from = self._now() if len(self._dispatcher) else self._active_at
-            idle_end = idle_from + self._settings.idle_timeout_s
-            if self._now() >= session_end:
-                text = f"the session is older than {self._settings.max_session_s:g} s"
-                self.end(TOO_LONG, text, events.error(events.SESSION_TOO_LONG, text))
-            elif self._now() >= idle_end:
-                text = f"idle for {self._settings.idle_timeout_s:g} s"
-                self.end(IDLE, text, events.error(events.IDLE_TIMEOUT, text))
-            else:
-                await asyncio.wait({self._ending}, timeout=min(idle_end, session_end) - self._now())
-        ending = self._ending.result()
-        if self._last_error is not None:
+    def _dismiss(self, ending: EndSession) -> None:
+        if ending.code in EXPIRED:
+            self._put(events.error(EXPIRED[ending.code], ending.reason))
+        elif self._last_error is not None:
             self._put(self._last_error)
         self._requests.cancel_all("draining" if ending.code == DRAINED else "cancelled")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                await self.idle()
-        raise ending
 
     def _put(self, *pieces: Data) -> None:
         try:
@@ -269,8 +238,4 @@ class SessionV2:
     def _report(self, spoken: Spoken, reason: str) -> None:
         if spoken.tally is not None:
             spoken.tally.ended(reason)
-        log.info("utterance session=%s %s", self._session_id, spoken.summary(reason, self._now()))
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+        log.info("utterance session=%s %s", self._session_id, spoken.summary(reason, self._life.now()))

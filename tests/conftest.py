@@ -1,4 +1,4 @@
-"""What every part of the suite shares: tiny checkpoints made once, and figures printed at the end of a run.
+"""What every part of the suite shares: workers, tiny checkpoints made once, figures printed at the end of a run.
 
 Knows no engine and no server; each folder's own conftest makes those.
 """
@@ -26,6 +26,35 @@ settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share a run with several workers out our own way."""
+    # Here, since a run without workers needs no package for them.
+    from tests.sharing_out import StackApart
+
+    return StackApart(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _is_worker(config):  # what takes longest comes first; a run without workers keeps its order
+        items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has measured."""
+    node.config.stash[_FIGURES].extend(getattr(node, "workeroutput", {}).get("figures", ()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _is_worker(session.config):
+        session.config.workeroutput["figures"] = session.config.stash[_FIGURES]  # type: ignore[attr-defined]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -50,9 +50,13 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "voice_library": {"errors", "manifests"},
     "voices": {"audio", "errors", "manifests", "model_config", "voice_library"},
     "voice_encoder": {"audio", "errors", "manifests", "networks"},
+    "playback": set(),
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},
-    "request": {"config", "errors", "model_config", "prompt", "sampling_values", "segmentation", "voice_encoder"},
+    "request": {
+        *("config", "errors", "model_config", "playback", "prompt", "sampling_values", "segmentation"),
+        "voice_encoder",
+    },
     "preparation": {
         *("checkpoint", "config", "errors", "live_text", "prompt", "request", "segmentation", "text"),
         *("voice_library", "voices"),
@@ -61,7 +65,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "scheduler": {"request"},
     "turns": {"pace", "request", "scheduler"},
     "admission": {"config", "counts", "errors", "pace", "request"},
-    "chunking": {"config"},
+    "chunking": {"config", "playback"},
     "delivery": {"chunking", "request"},
     "metrics": {"config", "counts", "errors", "request"},
     "utterance_log": {"errors", "metrics", "request"},

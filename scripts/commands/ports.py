@@ -4,11 +4,17 @@ Knows nothing of who will listen there.
 """
 
 import contextlib
+import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from commands import CommandFailed
+
+_GIVEN_AWAY = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Below it stand the ports of services that are known by them, our own among them.
+_FIRST_TO_CHOOSE = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,28 @@ def require_free(wanted: Sequence[Wanted]) -> None:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on at this moment, all different."""
+    """Ports that nobody listens on at this moment, all different.
+
+    None that the kernel gives away, to whoever connects or asks for any port: it could be gone before it is used.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(_bind(host, 0)) for _ in range(count)]
-        return [bound.getsockname()[1] for bound in sockets]
+        for port in _not_given_away():
+            if len(found) == count:
+                return found
+            with contextlib.suppress(OSError):
+                stack.enter_context(_bind(host, port))
+                found.append(port)
+    raise CommandFailed(f"there are no {count} free ports of {host}")
+
+
+def _not_given_away() -> list[int]:
+    """In random order. All there are, where the kernel gives away all."""
+    first, last = map(int, _GIVEN_AWAY.read_text(encoding="ascii").split())
+    above = range(_FIRST_TO_CHOOSE, 65_536)
+    kept = [port for port in above if not first <= port <= last] or list(above)
+    random.shuffle(kept)
+    return kept
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,6 +1,8 @@
 """Ports are asked for before anything is started."""
 
+import contextlib
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,19 @@ def test_free_ports_are_different_and_can_be_had() -> None:
     ports = free_ports(4)
     assert len(set(ports)) == 4
     require_free([Wanted(HOST, port, f"--{port}") for port in ports])
+
+
+def test_the_kernel_gives_nobody_else_a_free_port_meanwhile() -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if first <= 10_000 and last == 65_535:
+        pytest.skip("the kernel gives every port away")
+    chosen = free_ports(50)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(50)]
+        clients = [stack.enter_context(socket.create_connection(server.getsockname())) for server in servers]
+        given = {each.getsockname()[1] for each in servers + clients}
+    assert all(first <= port <= last for port in given)
+    assert not any(first <= port <= last for port in chosen)
 
 
 def test_a_taken_port_is_named_with_its_option() -> None:

@@ -48,7 +48,7 @@ async def test_a_growing_log_is_shown_line_by_whole_line(tmp_path: Path, capsys:
     following = asyncio.create_task(follow(log))
     shown = ""
     with log.open("a") as growing:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "one" not in shown:
                 await asyncio.sleep(0)
                 shown += capsys.readouterr().out

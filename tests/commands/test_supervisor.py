@@ -54,7 +54,7 @@ async def watch(model: ScriptedModel) -> None:
     """Supervises until the model's script has been played."""
     watching = asyncio.create_task(Supervisor(model, model.kill_stubs, EAGER).watch())
     exhausted = asyncio.create_task(model.exhausted.wait())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.wait({watching, exhausted}, return_when=asyncio.FIRST_COMPLETED)
     exhausted.cancel()
     watching.cancel()

@@ -17,7 +17,7 @@ from frontend.server import Drain, open_listener, serve
 from frontend.settings import Settings
 from tests.frontend.fakes import FakeSpeech
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass

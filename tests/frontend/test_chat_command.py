@@ -55,8 +55,8 @@ async def test_a_writer_that_pauses_for_long_begins_a_new_utterance(
     assert process.stdin is not None
     process.stdin.write(b"One.")
     await heard(out, 4 * 1920)
-    await asyncio.wait_for(speech.released.wait(), 10)
-    await asyncio.sleep(0.1)  # so that the other process has heard of it
+    await asyncio.wait_for(speech.released.wait(), 30)
+    await asyncio.sleep(0.5)  # the other process, which shows nobody that it has, must have heard of it
     result = await ended(process, "Two.")
     assert result.status == 0
     assert sound_of(out) == live_audio_of("One.") + live_audio_of("Two.")

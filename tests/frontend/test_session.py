@@ -237,13 +237,13 @@ async def test_a_flood_of_any_kind_closes_with_1008(speech: FakeSpeech) -> None:
 
 
 async def test_an_idle_socket_is_closed_with_4408_but_not_while_it_speaks(speech: FakeSpeech) -> None:
-    async with running_server(speech, idle_timeout_s=0.6) as server, server.client() as client:
+    async with running_server(speech, idle_timeout_s=1) as server, server.client() as client:
         script = await begun(client, speech)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.connection.recv(), 0.9)
+            await asyncio.wait_for(client.connection.recv(), 1.2)
         script.go.set()
         await client.utterance()
-        assert await client.closed() == (4408, "idle for 0.6 s")
+        assert await client.closed() == (4408, "idle for 1 s")
 
 
 async def test_an_old_session_is_told_of_its_cancelled_utterance_and_closed_with_4409(speech: FakeSpeech) -> None:

@@ -24,11 +24,12 @@ from frontend.errors import InferenceFailed, InvalidRequest, Overloaded
 from tests.conftest import Figure
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, Script, audio_of
-from tests.frontend.v2 import V2Client, v2_client
+from tests.frontend.v2 import Heard, V2Client, v2_client
 
 SESSIONS = 1_000
 STEPS = 12
 ENDED = ("complete", "cancelled", "preempted", "failed", "timeout", "max_length")
+OF_SOCKETS = ("Session", "SocketLife", "Dispatcher", "Serving", "TritonSpeech")
 GARBAGE = ("{", "[]", '{"type":"sing"}', '{"type":"text"}', b"\x00", '{"type":"start","protocol":9}')
 
 encodings = st.sampled_from(["pcm_s16le", "mulaw", "wav", "opus"])
@@ -63,7 +64,7 @@ class World:
             "character_burst": 10**9,
         }
         self.server: RunningServer = self.run(self.stack.enter_async_context(running_server(self.speech, **limits)))
-        self.tasks = len(self.run(self._tasks()))
+        self.tasks = self.tasks_of_sockets()
 
     def run(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -72,150 +73,163 @@ class World:
         self.run(self.stack.aclose())
         self.runner.close()
 
-    async def _tasks(self) -> list[str]:
-        """The frontend's tasks that belong to sockets."""
+    def tasks_of_sockets(self) -> int:
+        """How many of the frontend's tasks belong to sockets."""
+        return self.run(self._tasks())
+
+    async def _tasks(self) -> int:
         names = [str(task.get_coro().cr_code.co_qualname) for task in asyncio.all_tasks()]
-        return [name for name in names if name.startswith(("Session", "Dispatcher", "Serving", "TritonSpeech"))]
+        return sum(name.startswith(OF_SOCKETS) for name in names)
 
 
-def machine(world: World) -> type[RuleBasedStateMachine]:
-    """The class of sessions in this world."""
+def unless_stopped(step: Any) -> Any:
+    """A rule for as long as the client has not asked for the end of its session."""
+    return precondition(lambda session: not session.stopped)(step)
 
-    class Sessions(RuleBasedStateMachine):
-        requests = Bundle("requests")
 
-        @initialize(tagged=st.booleans(), encoding=encodings)
-        def connect(self, tagged: bool, encoding: str) -> None:
-            self.tagged = tagged
-            self.stopped = False
-            self.asked: list[str] = []
-            self.scripts: list[Script] = []
-            self.whole: dict[str, str] = {}
-            world.sessions += 1
-            world.speech.scripts.clear()
-            self.stack = AsyncExitStack()
-            framing = {"encoding": encoding, "framing": "tagged" if tagged else "plain"}
-            client = v2_client(world.server, format=framing)
-            self.client: V2Client = world.run(self.stack.enter_async_context(client))
+class Sessions(RuleBasedStateMachine):
+    """One session of one client: every step is something it says or does."""
 
-        def send(self, **message: object) -> None:
-            world.run(self.client.send(**message))
+    requests = Bundle("requests")
 
-        @precondition(lambda self: not self.stopped)
-        @rule(
-            target=requests,
-            final=st.booleans(),
-            mode=st.sampled_from(["queue", "queue", "interrupt", "concurrent"]),
-            frames=st.integers(0, 4),
-            hold=st.sampled_from([None, None, 0, 1, 2]),
-            error=errors,
-            voice=st.sampled_from([None, None, "ryan", "nobody"]),
-            strict=st.booleans(),
-        )
-        def speak(
-            self, final: bool, mode: str, frames: int, hold: int | None, error: Any, voice: Any, strict: bool
-        ) -> Any:
-            error = error()
-            name = f"s{len(self.asked)}"
-            text = f"{name} of {world.sessions}." if final else "Hi."
-            self.scripts.append(world.speech.script(text, Script(frames, hold_after=hold, error=error)))
-            self.asked.append(name)
-            if final and voice is None and error is None:
-                self.whole[name] = text
-            fields = {"mode": mode, "voice": voice, "strict_voice": strict, "final": final}
-            self.send(type="speak", request_id=name, text=text, **fields)
-            return name
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.stack = AsyncExitStack()
+        self.client: V2Client | None = None
+        self.stopped = False
+        self.asked: list[str] = []
+        self.scripts: list[Script] = []
+        self.whole: dict[str, str] = {}
+        """Requests whose text came at once and is spoken to its end, unless somebody ends it; by name."""
 
-        @precondition(lambda self: not self.stopped)
-        @rule(name=requests)
-        def speak_again(self, name: str) -> None:
-            """The id of a request that has ended is free."""
-            heard = self.client.requests.get(name)
-            if heard is not None and heard.terminal is not None:
-                self.whole.pop(name, None)
-                del self.client.requests[name]
-                self.send(type="speak", request_id=name, text="Again.")
+    @initialize(tagged=st.booleans(), encoding=encodings)
+    def connect(self, tagged: bool, encoding: str) -> None:
+        self.world.sessions += 1
+        self.world.speech.scripts.clear()
+        framing = {"encoding": encoding, "framing": "tagged" if tagged else "plain"}
+        self.client = self.world.run(self.stack.enter_async_context(v2_client(self.world.server, format=framing)))
 
-        @precondition(lambda self: not self.stopped)
-        @rule(name=requests, text=st.sampled_from(["", " ", "ab", " cd."]))
-        def append(self, name: str, text: str) -> None:
-            self.send(type="text", request_id=name, text=text)
+    @unless_stopped
+    @rule(
+        target=requests,
+        final=st.booleans(),
+        mode=st.sampled_from(["queue", "queue", "interrupt", "concurrent"]),
+        frames=st.integers(0, 4),
+        hold=st.sampled_from([None, None, 0, 1, 2]),
+        error=errors,
+        voice=st.sampled_from([None, None, "ryan", "nobody"]),
+        strict=st.booleans(),
+    )
+    def speak(
+        self, final: bool, mode: str, frames: int, hold: int | None, error: Any, voice: str | None, strict: bool
+    ) -> str:
+        failure = error()
+        name = f"s{len(self.asked)}"
+        text = f"{name} of {self.world.sessions}." if final else "Hi."
+        self.scripts.append(self.world.speech.script(text, Script(frames, hold_after=hold, error=failure)))
+        self.asked.append(name)
+        if final and voice is None and failure is None:
+            self.whole[name] = text
+        self.send(type="speak", request_id=name, text=text, mode=mode, voice=voice, strict_voice=strict, final=final)
+        return name
 
-        @precondition(lambda self: not self.stopped)
-        @rule(name=requests, kind=st.sampled_from(["flush", "end"]))
-        def flush_or_end(self, name: str, kind: str) -> None:
-            self.send(type=kind, request_id=name)
+    @unless_stopped
+    @rule(name=requests)
+    def speak_again(self, name: str) -> None:
+        """The id of a request that has ended is free."""
+        heard = self.listener.requests.get(name)
+        if heard is not None and heard.terminal is not None:
+            self.whole.pop(name, None)
+            del self.listener.requests[name]
+            self.send(type="speak", request_id=name, text="Again.")
 
-        @precondition(lambda self: not self.stopped)
-        @rule(name=requests | st.just("nobody") | st.none(), played=st.sampled_from([None, 0, 100]))
-        def cancel(self, name: str | None, played: int | None) -> None:
-            named = {} if name is None else {"request_id": name}
-            self.send(type="cancel", **named, **({} if played is None else {"played_ms": played}))
+    @unless_stopped
+    @rule(name=requests, text=st.sampled_from(["", " ", "ab", " cd."]))
+    def append(self, name: str, text: str) -> None:
+        self.send(type="text", request_id=name, text=text)
 
-        @precondition(lambda self: not self.stopped)
-        @rule(garbage=st.sampled_from(GARBAGE))
-        def say_nonsense(self, garbage: str | bytes) -> None:
-            world.run(self.client.connection.send(garbage))
-            self.send(type="ping")
+    @unless_stopped
+    @rule(name=requests, kind=st.sampled_from(["flush", "end"]))
+    def flush_or_end(self, name: str, kind: str) -> None:
+        self.send(type=kind, request_id=name)
 
-        @rule()
-        def let_go(self) -> None:
-            for script in self.scripts:
-                script.go.set()
+    @unless_stopped
+    @rule(name=requests | st.just("nobody") | st.none(), played=st.sampled_from([None, 0, 100]))
+    def cancel(self, name: str | None, played: int | None) -> None:
+        named = {} if name is None else {"request_id": name}
+        self.send(type="cancel", **named, **({} if played is None else {"played_ms": played}))
 
-        @rule()
-        def listen(self) -> None:
-            """Takes what has come by now."""
-            self.send(type="ping", id="now") if not self.stopped else None
-            if not self.stopped:
-                world.run(self._until_pong())
+    @unless_stopped
+    @rule(garbage=st.sampled_from(GARBAGE))
+    def say_nonsense(self, garbage: str | bytes) -> None:
+        self.world.run(self.listener.connection.send(garbage))
+        self.send(type="ping")
 
-        async def _until_pong(self) -> None:
-            while (await self.client.until("pong")).get("id") != "now":
-                pass
+    @rule()
+    def let_go(self) -> None:
+        """The model goes on with all that it was told to hold."""
+        for script in self.scripts:
+            script.go.set()
 
-        @precondition(lambda self: not self.stopped)
-        @rule(drain=st.booleans())
-        def stop(self, drain: bool) -> None:
-            self.stopped = True
-            self.send(type="stop", drain=drain)
+    @rule()
+    def listen(self) -> None:
+        """Takes what has come by now."""
+        if not self.stopped:
+            self.send(type="ping", id="now")
+            self.world.run(self._until_pong())
 
-        def teardown(self) -> None:
-            if not hasattr(self, "client"):
-                return
-            self.let_go()
-            if not self.stopped:
-                self.send(type="stop", drain=True)
-            assert world.run(self.client.closed()) == (1000, "")
-            world.run(self.stack.aclose())
-            world.run(world.server.all_closed())
-            self.judge()
+    @unless_stopped
+    @rule(drain=st.booleans())
+    def stop(self, drain: bool) -> None:
+        self.stopped = True
+        self.send(type="stop", drain=drain)
 
-        def judge(self) -> None:
-            for name in self.asked:
-                heard = self.client.requests[name]
-                assert heard.terminal is not None, f"no terminal for {name}"
-                world.endings[heard.terminal.get("reason", "refused")] += 1
-                if heard.terminal["type"] == "error":
-                    continue
-                assert heard.terminal["reason"] in ENDED
-                if heard.terminal["reason"] == "failed":
-                    assert [event["type"] for event in heard.events if isinstance(event, dict)][-2:] == [
-                        "error",
-                        "audio_end",
-                    ]
-                if name in self.whole and heard.terminal["reason"] == "complete" and heard.encoding == "pcm_s16le":
-                    text = self.whole[name]
-                    assert heard.audio == audio_of(text, None, world.speech.scripts[text].frames)
-            assert world.speech.active == 0
-            assert len(world.run(world._tasks())) == world.tasks
+    @invariant()
+    def nothing_is_spoken_beyond_the_limit(self) -> None:
+        if self.client is not None:
+            assert self.world.speech.active <= (2 if self.client.tagged else 1)
 
-        @invariant()
-        def nothing_is_spoken_beyond_the_limit(self) -> None:
-            if hasattr(self, "client"):
-                assert world.speech.active <= (2 if self.tagged else 1)
+    def teardown(self) -> None:
+        if self.client is None:
+            return
+        self.let_go()
+        if not self.stopped:
+            self.send(type="stop", drain=True)
+        assert self.world.run(self.client.closed()) == (1000, "")
+        self.world.run(self.stack.aclose())
+        self.world.run(self.world.server.all_closed())
+        for name in self.asked:
+            self.judge(name, self.client.requests[name])
+        assert self.world.speech.active == 0
+        assert self.world.tasks_of_sockets() == self.world.tasks
 
-    return Sessions
+    def judge(self, name: str, heard: Heard) -> None:
+        """What one request must have given by the end of its session."""
+        assert heard.terminal is not None, f"no terminal for {name}"
+        self.world.endings[heard.terminal.get("reason", "refused")] += 1
+        if heard.terminal["type"] == "error":
+            return
+        reason = heard.terminal["reason"]
+        assert reason in ENDED
+        if reason == "failed":
+            said = [event["type"] for event in heard.events if isinstance(event, dict)]
+            assert said[-2:] == ["error", "audio_end"]
+        if name in self.whole and reason == "complete" and heard.encoding == "pcm_s16le":
+            text = self.whole[name]
+            assert heard.audio == audio_of(text, None, self.world.speech.scripts[text].frames)
+
+    @property
+    def listener(self) -> V2Client:
+        assert self.client is not None, "a step before the socket was opened"
+        return self.client
+
+    def send(self, **message: object) -> None:
+        self.world.run(self.listener.send(**message))
+
+    async def _until_pong(self) -> None:
+        while (await self.listener.until("pong")).get("id") != "now":
+            pass
 
 
 def test_random_sessions_keep_every_guarantee(figure: Figure) -> None:
@@ -224,7 +238,7 @@ def test_random_sessions_keep_every_guarantee(figure: Figure) -> None:
         chosen = settings(
             max_examples=SESSIONS, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         )
-        run_state_machine_as_test(machine(world), settings=chosen)
+        run_state_machine_as_test(lambda: Sessions(world), settings=chosen)
         assert world.sessions >= SESSIONS
     finally:
         world.close()

@@ -127,7 +127,7 @@ async def test_a_shutdown_does_not_wait_until_speech_is_due(speech: FakeSpeech) 
         await client.speak("Long.", "u1")
         await client.audio()
         server.drain.signal()
-        async with asyncio.timeout(3):  # of 16 s of speech
+        async with asyncio.timeout(10):  # of 16 s of speech
             assert (await client.ended("u1")).audio == audio_of("Long.", frames=200)
 
 
@@ -376,9 +376,9 @@ async def test_an_idle_socket_is_told_and_closed_with_4408(speech: FakeSpeech) -
 
 
 async def test_an_old_session_is_told_and_closed_with_4409(speech: FakeSpeech) -> None:
-    async with running_server(speech, max_session_s=0.5) as server, v2_client(server) as client:
+    async with running_server(speech, max_session_s=1) as server, v2_client(server) as client:
         await begun(client, speech)
-        assert await client.closed() == (4409, "the session is older than 0.5 s")
+        assert await client.closed() == (4409, "the session is older than 1 s")
         assert client.requests["u1"].terminal["reason"] == "cancelled"
 
 

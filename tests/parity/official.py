@@ -15,7 +15,7 @@ import pytest
 from tests.parity.cases import MAX_NEW_TOKENS, Call, Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEADLINE_S = 300
+DEADLINE_S = 600
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,7 @@ temperature: so every utterance that comes through a socket has one right answer
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +92,12 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 @pytest.fixture(scope="session")
 def render(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """PCM that scripts/render makes of requests, in their order, one at a time."""
+    """PCM that scripts/render makes of requests, in their order, one at a time.
+
+    In this process: the command's own takes five times as long to start as to render.
+    """
+    # Here, since it brings torch, which not every run of these tests needs.
+    from commands import render as render_command
 
     def made(
         requests: Sequence[dict[str, Any]], checkpoint: Path = greedy_checkpoint, voices: Path = VOICES
@@ -103,23 +105,8 @@ def render(greedy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
         out = tmp_path_factory.mktemp("rendered")
         lines = out / "requests.jsonl"
         lines.write_text("".join(json.dumps({"id": f"r{n}", **request}) + "\n" for n, request in enumerate(requests)))
-        options = [
-            "--model",
-            checkpoint,
-            "--voices",
-            voices,
-            "--out",
-            out,
-            "--batch",
-            "1",
-            "--device",
-            "cpu",
-            "--dtype",
-            "float32",
-        ]
-        command = [sys.executable, "-P", "-m", "commands.render", str(lines), *map(str, options)]
-        finished = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stderr
+        places = ["--model", str(checkpoint), "--voices", str(voices), "--out", str(out)]
+        assert render_command.main([str(lines), *places, "--batch", "1", "--device", "cpu", "--dtype", "float32"]) == 0
         return [soundfile.read(out / f"r{n}.wav", dtype="int16")[0] for n in range(len(requests))]
 
     return made

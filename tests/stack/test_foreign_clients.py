@@ -217,27 +217,44 @@ def frameworks() -> str:
 
 LIVEKIT_LOSES = {"flac": 576, "opus": 480}
 """Samples of the first packet, which LiveKit's decoder takes to find out what it is given, and then drops."""
+LIVEKIT_BYTES = "plain bytes"
+"""It asks for events unless the model is one of a few names of OpenAI's."""
+EACH_IN_ITS_FOLDER = """
+import os
+
+for folder, source in {sources!r}.items():
+    os.chdir(folder)
+    exec(compile(source, folder, "exec"), {{"__name__": "__main__"}})
+"""
+
+
+@pytest.fixture(scope="module")
+def livekit(address: str, frameworks: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pcm]:
+    """What LiveKit's example writes, in each format and as plain bytes; in one process, which takes long to start."""
+    [source] = examples("python", "LiveKit Agents")
+    said_in = {kind: source.replace('"pcm"', f'"{kind}"') for kind in FORMATS}
+    said_in[LIVEKIT_BYTES] = source.replace('"qwen3-tts"', '"tts-1"')
+    folders = {kind: tmp_path_factory.mktemp("livekit") for kind in said_in}
+    sources = {str(folders[kind]): source for kind, source in said_in.items()}
+    run_example([frameworks, "-c"], EACH_IN_ITS_FOLDER.format(sources=sources), address, folders[LIVEKIT_BYTES])
+    return {kind: recorded(folder / "livekit.wav") for kind, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def said_to_livekit(render: Render) -> Pcm:
+    return render([{"text": "Hello from LiveKit."}])[0]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_livekit_hears_every_format(address: str, render: Render, tmp_path: Path, frameworks: str, kind: str) -> None:
-    [source] = examples("python", "LiveKit Agents")
-    run_example([frameworks, "-c"], source.replace('"pcm"', f'"{kind}"'), address, tmp_path)
-    said = render([{"text": "Hello from LiveKit."}])[0][LIVEKIT_LOSES.get(kind, 0) :]
+def test_livekit_hears_every_format(livekit: dict[str, Pcm], said_to_livekit: Pcm, kind: str) -> None:
+    said = said_to_livekit[LIVEKIT_LOSES.get(kind, 0) :]
     # Its last frame is filled up with silence.
-    spoken = recorded(tmp_path / "livekit.wav")
-    assert is_heard(spoken[: len(said)], said, kind)
-    assert 0 <= len(spoken) - len(said) < 4_800
+    assert is_heard(livekit[kind][: len(said)], said, kind)
+    assert 0 <= len(livekit[kind]) - len(said) < 4_800
 
 
-def test_livekit_hears_plain_bytes_as_well_as_events(
-    address: str, render: Render, tmp_path: Path, frameworks: str
-) -> None:
-    # It asks for events unless the model is one of these.
-    [source] = examples("python", "LiveKit Agents")
-    run_example([frameworks, "-c"], source.replace('"qwen3-tts"', '"tts-1"'), address, tmp_path)
-    said = render([{"text": "Hello from LiveKit."}])[0]
-    assert same_sound(recorded(tmp_path / "livekit.wav")[: len(said)], said)
+def test_livekit_hears_plain_bytes_as_well_as_events(livekit: dict[str, Pcm], said_to_livekit: Pcm) -> None:
+    assert same_sound(livekit[LIVEKIT_BYTES][: len(said_to_livekit)], said_to_livekit)
 
 
 def test_pipecat_hears_the_default_voice_under_a_name_of_openai(

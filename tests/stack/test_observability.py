@@ -16,14 +16,12 @@ from websockets.asyncio.client import connect
 from tests.stack.serving import Serve, seconds_until
 from tests.stack.speaking import CANCELLED, COMPLETE, Heard, ask, infer, listen, speak
 from tests.stack.test_tracing import post
-from tests.stack.watching import SHIPPED, Prometheus, prometheus
+from tests.stack.watching import RATE_INTERVAL, SHIPPED, Prometheus, prometheus
 
 DASHBOARD = json.loads((SHIPPED.parent / "grafana" / "dashboards" / "qwen3-tts.json").read_text())
 EXPRESSIONS = sorted({target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())})
 # No GPU and no HAProxy here: those queries are only read, not answered.
 ELSEWHERE = re.compile(r"\b(nv_gpu|haproxy)_")
-# What Grafana makes of $__rate_interval: four times the interval of the data source.
-RATE_INTERVAL = "20s"
 LIMIT_S = 40.0
 SHORT = "Hello."
 LONG = "One two three four five six seven eight nine ten. " * 8

@@ -1,6 +1,6 @@
 """Whatever clients say in whatever order, the guarantees of protocol v2 hold: random sessions on the whole stack.
 
-Eight sockets at a time do what hypothesis makes up for them. `V2Client` fails at the first frame that breaks a rule;
+Sixteen sockets at a time do what hypothesis makes up for them. `V2Client` fails at the first frame that breaks a rule;
 here stands what a whole session must have given, and what must be left when all have gone: nothing.
 """
 
@@ -22,7 +22,7 @@ from tests.stack.serving import Serve, seconds_until
 
 pytestmark = pytest.mark.stack
 
-SOCKETS, ROUNDS = 8, 125
+SOCKETS, ROUNDS = 16, 63
 LIMIT_S = 60
 REASONS = {"complete", "cancelled", "preempted", "max_length", "timeout"}
 TEXTS = ("Hi.", "A few words more.", "One. Two. Three.")
@@ -127,4 +127,4 @@ def test_a_thousand_random_sessions_keep_every_guarantee_and_leave_nothing(stack
     play()
     asyncio.run(nothing_is_left(stack))
     assert played >= SOCKETS * ROUNDS
-    figure(f"stack: {played} random sessions of protocol v2, eight at a time, requests by their end", dict(endings))
+    figure(f"stack: {played} random sessions of protocol v2, sixteen at a time, requests by their end", dict(endings))

@@ -121,9 +121,10 @@ async def test_live_text_stays_with_the_server_that_speaks_it(scaled: Scaled, re
 
     async def written(client: SpeechClient, parts: list[str]) -> np.ndarray:
         utterance = await client.speak("", final=False, max_seconds=4)
-        for part in parts:
+        for number, part in enumerate(parts):
+            if number:
+                await asyncio.sleep(PAUSE_S)  # the writer's pace, not a wait for something to happen
             await client.send({"type": "text", "request_id": utterance.request_id, "text": part})
-            await asyncio.sleep(PAUSE_S)  # the writer's pace, not a wait for something to happen
         await utterance.end()
         return await sound(utterance)
 

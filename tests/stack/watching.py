@@ -1,6 +1,7 @@
 """A real Prometheus with the configuration that is shipped, and the questions a dashboard asks it.
 
-Only the addresses are the test's: they come from files beside the configuration, as those of any server may.
+Only the addresses are the test's, which come from files beside the configuration, as those of any server may, and the
+pace: it asks every second.
 """
 
 import json
@@ -19,6 +20,10 @@ from commands.ports import free_ports
 from tests.conftest import REPOSITORY
 
 SHIPPED = REPOSITORY / "deploy" / "prometheus"
+SHIPPED_PACE = "scrape_interval: 5s\n  scrape_timeout: 4s\n  evaluation_interval: 5s\n"
+PACE = "scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
+# What Grafana makes of $__rate_interval: four times the interval of the data source.
+RATE_INTERVAL = "4s"
 START_TIMEOUT = 30.0
 POLL = 0.1
 
@@ -56,8 +61,10 @@ def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]
     """Prometheus with the shipped files; targets: an address for each job that has one here."""
     command = shutil.which("prometheus")
     assert command is not None, "Prometheus is not installed (on Debian: apt-get install prometheus)"
-    for name in ("prometheus.yml", "rules.yml"):
-        shutil.copy2(SHIPPED / name, folder / name)
+    shutil.copy2(SHIPPED / "rules.yml", folder / "rules.yml")
+    shipped = (SHIPPED / "prometheus.yml").read_text(encoding="utf-8")
+    assert shipped.count(SHIPPED_PACE) == 1
+    (folder / "prometheus.yml").write_text(shipped.replace(SHIPPED_PACE, PACE), encoding="utf-8")
     (folder / "targets").mkdir()
     for job, address in targets.items():
         (folder / "targets" / f"{job}.yml").write_text(json.dumps([{"targets": [address]}]))

@@ -1,7 +1,7 @@
 """When frames go out: each at once while its listener needs it, in growing chunks once much lies ahead of him.
 
-A response costs about as much whether it carries one frame or eight. What a listener has ahead is all he was sent less
-the time since his first sound. Knows no stream and no clock.
+A response costs about as much whether it carries one frame or eight. What a listener has ahead is what he was sent and
+has not played yet. Knows no stream and no clock.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import FRAME_SECONDS, SAMPLE_RATE
+from .playback import Playback
 
 RESERVE_SECONDS = 0.25
 """A listener who has no more than this ahead is never made to wait for a chunk to fill."""
@@ -24,8 +25,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self._frames: list[Samples] = []
-        self._sent_seconds = 0.0
-        self._began: float | None = None
+        self._playback = Playback()
 
     def add(self, frame: Samples) -> None:
         """A frame was made, (N,)."""
@@ -35,7 +35,7 @@ class Chunks:
         """Whether what there is must go: it is a chunk, or the listener will need it soon."""
         if not self._frames:
             return False
-        ahead = self._ahead(now)
+        ahead = self._playback.lead(now) - RESERVE_SECONDS
         return ahead <= 0 or len(self._frames) >= _wanted(ahead)
 
     def take(self, now: float) -> Samples:
@@ -44,18 +44,8 @@ class Chunks:
             return _NOTHING
         taken = self._frames[0] if len(self._frames) == 1 else np.concatenate(self._frames)
         self._frames.clear()
-        if self._began is None:
-            self._began = now
-        elif now > self._began + self._sent_seconds:
-            self._began = now - self._sent_seconds  # the player has run dry, and goes on from here
-        self._sent_seconds += len(taken) / SAMPLE_RATE
+        self._playback.add(len(taken) / SAMPLE_RATE, now)
         return taken
-
-    def _ahead(self, now: float) -> float:
-        """Seconds of sound the listener has beyond the reserve."""
-        if self._began is None:
-            return 0.0
-        return self._began + self._sent_seconds - now - RESERVE_SECONDS
 
 
 def _wanted(ahead: float) -> int:

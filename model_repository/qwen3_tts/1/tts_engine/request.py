@@ -18,6 +18,7 @@ import numpy.typing as npt
 from .config import SAMPLES_PER_FRAME
 from .errors import InvalidRequest, TtsError
 from .model_config import SamplingDefaults
+from .playback import Playback
 from .prompt import Template
 from .sampling_values import Sampling
 from .segmentation import Segment
@@ -171,7 +172,7 @@ class Utterance:
     many frames as text has been laid out (trailing) for them. unlaid: text that came while it was in no slot.
     frame_limit: frames a generation of its text may have; most_frames: this one, as the utterance has a limit too.
     total_frames: all that have landed, of all its generations; sent_frames: those the listener got of them.
-    played_out: when a listener who plays at once will have played all that was sent (monotonic seconds).
+    playback: what its listener has in hand of the sound that was made for him (monotonic seconds).
     """
 
     id: int
@@ -199,7 +200,7 @@ class Utterance:
     unlaid: list[int] = field(default_factory=list)
     total_frames: int = 0
     sent_frames: int = 0
-    played_out: float = 0.0
+    playback: Playback = field(default_factory=Playback)
     paused: bool = False
     heard: bool = False
     cut_short: bool = False
@@ -234,7 +235,7 @@ class Utterance:
 
     def lead(self, now: float) -> float:
         """Seconds of sound its listener has still to play; 0 before the first, less when it waits for more."""
-        return self.played_out - now if self.first_audio is not None else 0.0
+        return self.playback.lead(now)
 
     def begin(self, prompt_length: int, trailing: int, tokens: int, longest: int) -> None:
         """A generation starts.
@@ -254,9 +255,9 @@ class Utterance:
     def hear(self, now: float, seconds: float) -> bool:
         """So much sound has been sent; true when the listener had to wait for it though its text was there."""
         self.sent_frames += 1
-        late = self.first_audio is not None and self.played_out < now and not self.paused
+        late = self.playback.lead(now) < 0 and not self.paused
         self.first_audio = self.first_audio or now
-        self.played_out = max(self.played_out, now) + seconds
+        self.playback.add(seconds, now)
         self.paused = self.dry
         return late
 
@@ -285,5 +286,5 @@ def add_text(utterance: Utterance, ids: Sequence[int], now: float, *, complete: 
     utterance.last_text = now
     if paused:
         # What its listener has missed until now was for want of text.
-        utterance.played_out = max(utterance.played_out, now)
+        utterance.playback.excuse(now)
     utterance.bound(utterance.tokens, longest)
