@@ -28,6 +28,7 @@ from .prompt_reading import Newcomer, Prefilled, PromptReader
 from .sampling_values import Sampling
 from .slot_state import Parked, SlotState
 from .voice_encoder import EncodedVoice
+from .warm_up import warm_up
 
 __all__ = ["Flight", "Frame", "Newcomer", "Parked", "Prefilled", "Runner"]
 
@@ -66,6 +67,7 @@ class Runner:
         self._stream = torch.cuda.Stream(device)
         torch.cuda.synchronize(device)  # weights and buffers were made on another stream
         with self._on_stream(), torch.inference_mode():
+            warm_up(self._reader, self.state, self._model)
             length = self.state.cache.length
             self._graphs = FrameGraphs(lambda rows: self.step(rows, length), slots, device)
             self._ring = LandingRing(slots, self.ahead + 2, device)
