@@ -22,8 +22,9 @@ FEW_TOKENS = 2
 _ELEMENTS = 1_024
 _KEYS = 16
 _MOST_SPLITS = 16
-# About two programs for each multiprocessor of the cards this is meant for.
-_ENOUGH_PROGRAMS = 256
+# Six a multiprocessor, as many as have room for their registers, of a card that has 132 of them (H100, H200): each
+# waits for the keys it has asked for before it asks for more, so only many together keep memory busy.
+_ENOUGH_PROGRAMS = 6 * 132
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
