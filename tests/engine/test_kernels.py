@@ -110,7 +110,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
 
 
 def resources(cubin: bytes, folder: Path) -> dict[str, int]:
-    """What a lane takes of registers (REG) and of memory outside them (STACK, LOCAL, bytes), as the card's own tool says.
+    """What a lane takes of registers (REG) and of memory outside them (STACK, LOCAL, bytes), as the card's tool says.
 
     Registers that did not suffice show as STACK.
     """
