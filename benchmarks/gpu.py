@@ -78,7 +78,7 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
 
 def _tests(*, on_gpu: bool) -> tuple[str, ...]:
     """Those that need a GPU, or a few that need none to try this script."""
-    told = ("-q", "-rf", "--tb=short", "-p", "no:cacheprovider")
+    told = ("-q", "-rf", "--tb=short", "--disable-warnings", "-p", "no:cacheprovider")
     if not on_gpu:
         return ("pytest", *told, "tests/engine/test_devices.py")
     shared_out = ("-n", str(_TEST_PROCESSES)) if _is_there("xdist") else ()

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts import PARTS
 from benchmarks.tables import Row, cell
 
+PARTS = ("talker", "predictor", "sampling", "codec")
+"""Of a frame step; they stand in its row. Their own module would bring the engine along."""
 MOST_CHARACTERS = 2_600
 """Of one part: all of them together stay below what a terminal's tail or a message holds (12,000)."""
 _ENGINE = ("what", "batch", "length", "measured_ms", "floor_ms", "ratio", *(f"{part}_ms" for part in PARTS))
