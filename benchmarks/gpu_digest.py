@@ -15,7 +15,7 @@ from benchmarks.tables import Row, cell
 
 PARTS = ("talker", "predictor", "sampling", "codec")
 """Of a frame step; they stand in its row. Their own module would bring the engine along."""
-MOST_CHARACTERS = 2_600
+MOST_CHARACTERS = 2_200
 """Of one part: all of them together stay below what a terminal's tail or a message holds (12,000)."""
 _ENGINE = ("what", "batch", "length", "measured_ms", "floor_ms", "ratio", *(f"{part}_ms" for part in PARTS))
 _COLUMNS = {
@@ -49,11 +49,12 @@ def _of_results(kept: dict[str, Any]) -> list[str]:
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """Rows below their columns' names; a column without any value is left out."""
+    """Rows below their columns' names, milliseconds without their unit; a column without any value is left out."""
     shown = [column for column in columns if any(row.get(column) is not None for row in rows)]
-    lines = [shown, *([cell(row.get(column)) for column in shown] for row in rows)]
+    names = [column.removesuffix("_ms").replace("_per_", "/") for column in shown]
+    lines = [names, *([cell(row.get(column)) for column in shown] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
 
 
 def _of_log(log: Path) -> list[str]:
