@@ -52,9 +52,9 @@ def _aligned(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """Rows below their columns' names, milliseconds without their unit; a column without any value is left out."""
     shown = [column for column in columns if any(row.get(column) is not None for row in rows)]
     names = [column.removesuffix("_ms").replace("_per_", "/") for column in shown]
-    lines = [names, *([cell(row.get(column)) for column in shown] for row in rows)]
+    lines = [names, *(["" if row.get(name) is None else cell(row[name]) for name in shown] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _of_log(log: Path) -> list[str]:
