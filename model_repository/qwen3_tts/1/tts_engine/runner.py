@@ -67,10 +67,11 @@ class Runner:
         self._stream = torch.cuda.Stream(device)
         torch.cuda.synchronize(device)  # weights and buffers were made on another stream
         with self._on_stream(), torch.inference_mode():
-            warm_up(self._reader, self.state, self._model)
             length = self.state.cache.length
             self._graphs = FrameGraphs(lambda rows: self.step(rows, length), slots, device)
             self._ring = LandingRing(slots, self.ahead + 2, device)
+            # Last, since a recording gives back all memory that is not in use, pinned memory too.
+            warm_up(self._reader, self.state, self._model)
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return torch.cuda.stream(self._stream) if self._stream is not None else nullcontext()
