@@ -63,12 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(measured: checkpoints.Measured, plan: Plan, out: Path) -> int:
     dtype = str(plan.dtype).removeprefix("torch.")
-    name = f"engine-{measured.name}-{plan.device.type}-{dtype}"
+    plain = "-plain" if plan.acceleration.kernels == "off" else ""
+    name = f"engine-{measured.name}-{plan.device.type}-{dtype}{plain}"
 
     def made_of(rates: DeviceRates) -> tuple[Results, Path, Chart]:
         rows = runs.report.rows(rates)
         settings = {"checkpoint": measured.name, **plan.described(), **rates.described()}
-        chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}", rows)
+        chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}{plain}", rows)
         return Results(name, settings, COLUMNS, rows, (*runs.notes, *remarks(rows))), out, chart
 
     runs = Runs(measured.folder, plan, lambda rates: print(keep(*made_of(rates)), flush=True))

@@ -72,8 +72,12 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
     yield Part("peers", ("benchmarks.peers", *small, *common, *brief), _ENGINE, 80, _official_missing())
     doors = _doors()
     serving = ("benchmarks.serving", "--model", _served(options, kept), *common, "--doors", ",".join(doors))
+    few = smoke or ("--quick", "--batches", "1,8,64")
     load = smoke or ("--rates", RATES, "--seconds", f"{options.seconds:g}", "--dtype", "bfloat16")
     yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 180, _closed_doors(doors))
+    # Last: what the kernels are worth, and figures even where they do not run.
+    plain = (*small, *common, *few, "--kernels", "off")
+    yield Part("engine-0.6b-plain", ("benchmarks.engine", *plain), _ENGINE, 60)
 
 
 def _tests(*, on_gpu: bool) -> tuple[str, ...]:

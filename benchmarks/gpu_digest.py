@@ -15,7 +15,7 @@ from benchmarks.tables import Row, cell
 
 PARTS = ("talker", "predictor", "sampling", "codec")
 """Of a frame step; they stand in its row. Their own module would bring the engine along."""
-MOST_CHARACTERS = 2_200
+MOST_CHARACTERS = 1_800
 """Of one part: all of them together stay below what a terminal's tail or a message holds (12,000)."""
 _ENGINE = ("what", "batch", "length", "measured_ms", "floor_ms", "ratio", *(f"{part}_ms" for part in PARTS))
 _COLUMNS = {
@@ -52,9 +52,13 @@ def _aligned(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """Rows below their columns' names, milliseconds without their unit; a column without any value is left out."""
     shown = [column for column in columns if any(row.get(column) is not None for row in rows)]
     names = [column.removesuffix("_ms").replace("_per_", "/") for column in shown]
-    lines = [names, *(["" if row.get(name) is None else cell(row[name]) for name in shown] for row in rows)]
+    lines = [names, *([_brief(row.get(name)) for name in shown] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _brief(value: object) -> str:
+    return "" if value is None else cell(value).replace("first frame, ", "first, ")
 
 
 def _of_log(log: Path) -> list[str]:

@@ -63,7 +63,8 @@ def test_the_tests_that_need_a_card_are_asked_for_by_their_mark() -> None:
 def test_all_parts_are_planned_for_less_than_ten_minutes(tmp_path: Path) -> None:
     options = gpu._arguments([str(tmp_path)])
     planned = [part.name for part in gpu.parts(options, tmp_path)]
-    assert planned == ["tests", "checkpoint-0.6b", "engine-0.6b", "engine-1.7b", "peers", "serving"]
+    engines = ["engine-0.6b", "engine-1.7b"]
+    assert planned == ["tests", "checkpoint-0.6b", *engines, "peers", "serving", "engine-0.6b-plain"]
     assert options.minutes < 10
 
 

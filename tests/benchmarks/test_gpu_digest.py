@@ -28,6 +28,18 @@ def test_a_step_shows_its_parts_beside_its_floor_in_one_line(tmp_path: Path) -> 
     assert gpu_digest.PARTS == parts.PARTS
 
 
+def test_all_that_the_engine_is_measured_at_fits(tmp_path: Path) -> None:
+    step = {"measured_ms": 1234.5, "floor_ms": 1234.5, "ratio": 12.34, "audio_s_per_s": 1234.5}
+    step |= {f"{part}_ms": 123.4 for part in parts.PARTS}
+    rows: list[Row] = [{"what": "frame step", "batch": 2**n, "length": 200, **step} for n in range(9)]
+    other = {"length": 500, "measured_ms": 1234.5, "floor_ms": 123.4, "ratio": 12.34}
+    rows += [{"what": "prefill", "batch": 1 + n % 2 * 7, **other} for n in range(8)]
+    rows += [{"what": "first frame, median", "batch": n, **other} for n in (1, 8, 32)]
+    rows += [{"what": "first frame, last", "batch": n, **other} for n in (8, 32)]
+    told = digest(NOWHERE, [kept(tmp_path, "engine-random-1.7b-cuda-bfloat16-plain", rows)])
+    assert len(told.splitlines()) == 2 + len(rows)
+
+
 def test_a_load_shows_its_doors_and_not_what_follows_from_them(tmp_path: Path) -> None:
     rows = [{"door": "engine", "rate_per_s": 4.0, "errors": 0}, {"door": "tax: triton − engine", "rate_per_s": 4.0}]
     told = digest(NOWHERE, [kept(tmp_path, "serving", rows)])
@@ -57,4 +69,4 @@ def test_a_part_that_left_nothing_shows_its_last_words_and_one_that_left_much_is
     much = digest(log, [kept(tmp_path, "serving", [{"door": f"door {number}"} for number in range(900)])])
     assert MOST_CHARACTERS < len(much) < MOST_CHARACTERS + 50
     assert much.endswith("… (serving.log has the rest)")
-    assert 5 * (MOST_CHARACTERS + 180) < 12_000, "five parts, each below a line of its own"
+    assert 6 * (MOST_CHARACTERS + 180) < 12_000, "six parts, each below a line of its own"

@@ -72,6 +72,7 @@ class Runner:
             self._ring = LandingRing(slots, self.ahead + 2, device)
             # Last, since a recording gives back all memory that is not in use, pinned memory too.
             warm_up(self._reader, self.state, self._model)
+        torch.cuda.synchronize(device)  # what fails on the device must fail here, not at a first utterance
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return torch.cuda.stream(self._stream) if self._stream is not None else nullcontext()

@@ -1,8 +1,8 @@
 """What serving will ask of a GPU beside its steps, done once before anybody listens.
 
-The first use of a kernel loads or compiles it, and the first of a size of memory asks the driver for it: both would hold
-up all who are speaking. What is read and written here means nothing: whoever enters a slot finds no trace of it. Knows
-no request.
+The first use of a kernel loads or compiles it, and the first of a size of memory asks the driver for it: both would
+hold up all who are speaking. What is read and written here means nothing: whoever enters a slot finds no trace of it.
+Knows no request.
 """
 
 from __future__ import annotations
