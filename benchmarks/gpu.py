@@ -32,7 +32,8 @@ from benchmarks.tables import Row, cell
 COLUMNS = ("part", "outcome", "took_s", "limit_s", "remark")
 RATES = "1,2,4,8,10,12,16,20,24,32,40"
 CHECKPOINT = "checkpoint-0.6b"
-_GRACE_S = 10.0
+# A run of tests that is interrupted still says what has failed; what does not listen is ended all the same.
+_ENDINGS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 _ENGINE = ("torch", "numpy", "safetensors", "tokenizers")
 # Of these the benchmarks need so little that a stand-in (benchmarks/absent) will do.
 _DISPENSABLE = ("sentencex", "soundfile", "soxr")
@@ -82,7 +83,7 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
 
 def _tests(*, on_gpu: bool) -> tuple[str, ...]:
     """Those that need a GPU, or a few that need none to try this script."""
-    told = ("-q", "-rf", "--tb=short", "--disable-warnings", "-p", "no:cacheprovider")
+    told = ("-v", "-rf", "--tb=short", "--disable-warnings", "-p", "no:cacheprovider")
     if not on_gpu:
         return ("pytest", *told, "tests/engine/test_devices.py")
     shared_out = ("-n", str(_TEST_PROCESSES)) if _is_there("xdist") else ()
@@ -137,10 +138,10 @@ def _call(arguments: Sequence[str], log: Path, limit: float) -> int | None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Let nothing of a part live on beside the next: politely first."""
-    for kind in (signal.SIGTERM, signal.SIGKILL):
+    for kind, grace_s in _ENDINGS:
         try:
             os.killpg(process.pid, kind)
-            process.wait(_GRACE_S)
+            process.wait(grace_s)
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:

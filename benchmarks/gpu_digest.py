@@ -27,7 +27,7 @@ _COLUMNS = {
     ),
 }
 _RATES = ("copy_gb_per_s", "read_gb_per_s", "tflops_bfloat16", "tflops_float32")
-_TOLD_BY_TESTS = re.compile(r"^(FAILED|ERROR|E  )|: \S+$|\b(passed|failed|error)\b.* in ")
+_TOLD_BY_TESTS = re.compile(r"\b(FAILED|ERROR)\b|^E  |: \S+$|\b(passed|failed|error)\b.* in ")
 _LONGEST_LINE = 160
 
 

@@ -37,7 +37,7 @@ GPU = torch.device("cuda", 0)
 CONFIG = EngineConfig(slots=20, max_text_tokens=40, segment_tokens=20, max_instruct_tokens=8, max_frames=60)
 SAMPLING = Sampling(0.9, 50, 1.0, 1.05, 0.9, 50, 1.0, seed=0)
 # Each new shape is a kernel to compile, about a second.
-_KERNEL_EXAMPLES = 24
+_KERNEL_EXAMPLES = 18
 CLOSE = {torch.float64: 1e-9, torch.float32: 2e-4, torch.bfloat16: 0.1}
 
 
