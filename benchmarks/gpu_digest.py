@@ -27,7 +27,8 @@ _COLUMNS = {
     ),
 }
 _RATES = ("copy_gb_per_s", "read_gb_per_s", "tflops_bfloat16", "tflops_float32")
-_TOLD_BY_TESTS = re.compile(r"\b(FAILED|ERROR)\b|^E  |: \S+$|\b(passed|failed|error)\b.* in ")
+_TOLD_BY_TESTS = re.compile(r"\b(FAILED|ERROR)\b|^E  |\b(passed|failed|skipped|errors?)\b.* in \d")
+_FIGURES = re.compile(r"^=+ figures =+\n(.*?)^=", re.MULTILINE | re.DOTALL)
 _LONGEST_LINE = 160
 
 
@@ -65,5 +66,8 @@ def _of_log(log: Path) -> list[str]:
     """Of a run of tests what failed, what was measured and how many passed; of another program its last lines."""
     if not log.is_file():
         return []
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if _TOLD_BY_TESTS.search(line)] if log.stem == "tests" else lines[-8:]
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if log.stem != "tests":
+        return text.splitlines()[-8:]
+    told, figures = [line for line in text.splitlines() if _TOLD_BY_TESTS.search(line)], _FIGURES.search(text)
+    return [*told, *(figures[1].splitlines() if figures is not None else [])]
