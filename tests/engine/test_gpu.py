@@ -5,7 +5,9 @@ Tiny random checkpoints, so that a run takes a minute or two. float64 where a la
 no kernels; float32 and bfloat16 where kernels are tried.
 """
 
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -170,6 +172,22 @@ def test_nothing_on_the_way_of_a_step_waits_for_the_card(card: Card) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     flight.land()
+
+
+def test_a_prompt_of_a_length_never_met_holds_nobody_up(card: Card, figure: Figure) -> None:
+    """What is compiled or planned for a length takes some tenths of a second; reading takes milliseconds."""
+    runner, took = card.runner(), []
+    pad = card.files.model.ids.codec_pad
+    for length in range(17, 59):
+        prompt = Prompt(tuple(range(5, 5 + length)), (pad,) * length, 8, (7, 8, 9), True)
+        torch.cuda.synchronize(GPU)
+        began = time.perf_counter()
+        runner.prepare(prompt, None)
+        torch.cuda.synchronize(GPU)
+        took.append(time.perf_counter() - began)
+    told = f"{1e3 * statistics.median(took):.1f}, {1e3 * max(took):.1f}"
+    figure(f"a prompt of a new length on the card, {card.dtype}, median and worst, ms", told)
+    assert max(took) < 0.1
 
 
 def test_a_thousand_steps_take_no_memory(card: Card) -> None:
