@@ -51,7 +51,8 @@ def test_tests_tell_what_failed_what_they_measured_and_how_many_passed(tmp_path:
     log = tmp_path / "tests.log"
     log.write_text(
         "configfile: pyproject.toml\n..F\n    assert 1 == 2\nE       assert 1 == 2\n==== figures ====\n"
-        "worst state: 1.0e-05\n==== short test summary info ====\nFAILED tests/a.py::test_it - assert\n1 failed, 2 passed in 3.00s\n"
+        "worst state: 1.0e-05\n==== short test summary info ====\nFAILED tests/a.py::test_it - assert\n"
+        "1 failed, 2 passed in 3.00s\n"
     )
     assert digest(log, []).splitlines() == [
         "E       assert 1 == 2",
