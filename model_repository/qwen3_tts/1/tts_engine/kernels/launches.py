@@ -28,7 +28,7 @@ _ENOUGH_PROGRAMS = 6 * 132
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`layers.rms_norm` of x (…, D)."""
+    """`layers.rms_norm` of x (…, D) with a weight (D,), or of x (…, H, D) with one for each head, (H, D)."""
     x = x.contiguous()
     normed = torch.empty_like(x)
     _norm(x, x, weight, normed, normed, eps, add=False)
@@ -161,4 +161,5 @@ def _norm(x: Tensor, added: Tensor, weight: Tensor, total: Tensor, normed: Tenso
     block = triton.next_power_of_2(width)
     grid = (x.numel() // width,)
     warps = 4 if block <= 2_048 else 8
-    norm_rows[grid](x, added, weight, total, normed, width, eps, ADD=add, BLOCK=block, num_warps=warps)
+    gains = weight.numel() // width
+    norm_rows[grid](x, added, weight, total, normed, width, gains, eps, ADD=add, BLOCK=block, num_warps=warps)
