@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 
 from benchmarks import checkpoints
+from benchmarks.charts import Chart
 from benchmarks.engine_plan import Plan, plan_of
 from benchmarks.engine_report import COLUMNS, chart_of, remarks
 from benchmarks.engine_runs import Runs
-from benchmarks.results import Results, write
+from benchmarks.rates import DeviceRates
+from benchmarks.results import Results, keep, write
 from tts_engine import LoadError
 from tts_engine.devices import device_named, dtype_named
 
@@ -29,6 +31,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     checkpoints.add_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--kernels", default="auto", help="our kernels on a GPU: auto, on or off (default auto)")
+    parser.add_argument(
+        "--tf32", default="auto", help="float32 products on a GPU in TF32: auto, on or off (default auto)"
+    )
     parser.add_argument("--batches", help="batch sizes, as 1,2,4 (default: 1 to 256, of which those that fit)")
     parser.add_argument("--context", type=int, help="positions behind an utterance while it is measured (default 200)")
     parser.add_argument("--repeats", type=int, help="how often each thing is timed; the median counts")
@@ -47,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         device = device_named(options.device)
         plan = plan_of(options, device, dtype_named(options.dtype, device))
+        plan.acceleration.choose(device, plan.dtype)
         with checkpoints.chosen(options, device) as measured:
             return _run(measured, plan, options.out)
     except (LoadError, ValueError) as error:
@@ -55,15 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(measured: checkpoints.Measured, plan: Plan, out: Path) -> int:
-    runs = Runs(measured.folder, plan)
-    rates = runs.measure()
-    rows = runs.report.rows(rates)
-    settings = {"checkpoint": measured.name, **plan.described(), **rates.described()}
     dtype = str(plan.dtype).removeprefix("torch.")
-    name = f"engine-{measured.name}-{plan.device.type}-{dtype}"
-    chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}", rows)
-    notes = (*runs.notes, *remarks(rows))
-    for path in write(Results(name, settings, COLUMNS, rows, notes), out, chart):
+    plain = "-plain" if plan.acceleration.kernels == "off" else ""
+    name = f"engine-{measured.name}-{plan.device.type}-{dtype}{plain}"
+
+    def made_of(rates: DeviceRates) -> tuple[Results, Path, Chart]:
+        rows = runs.report.rows(rates)
+        settings = {"checkpoint": measured.name, **plan.described(), **rates.described()}
+        chart = chart_of(f"{measured.name}, {plan.device.type}, {dtype}{plain}", rows)
+        return Results(name, settings, COLUMNS, rows, (*runs.notes, *remarks(rows))), out, chart
+
+    runs = Runs(measured.folder, plan, lambda rates: print(keep(*made_of(rates)), flush=True))
+    for path in write(*made_of(runs.measure())):
         print(path)
     return int(runs.failed > 0)
 

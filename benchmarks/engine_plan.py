@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.floors import position_bytes
+from tts_engine import Acceleration
 from tts_engine.checkpoint import Checkpoint
 
 # Beside keys and values: weights, the codec's state, activations, graphs.
@@ -17,7 +18,7 @@ _SHARE_FOR_KEYS = 0.6
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. brief: with sizes that tell nothing of the device."""
+    """What is measured. acceleration: as a server has it. brief: with sizes that tell nothing of the device."""
 
     device: torch.device
     dtype: torch.dtype
@@ -29,6 +30,7 @@ class Plan:
     repeats: int
     warm_up: int
     brief: bool
+    acceleration: Acceleration
 
     @property
     def longest(self) -> int:
@@ -42,6 +44,8 @@ class Plan:
             "dtype": str(self.dtype).removeprefix("torch."),
             "context": self.context,
             "repeats": self.repeats,
+            "kernels": self.acceleration.kernels,
+            "tf32": self.acceleration.tf32,
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
         }
 
@@ -79,6 +83,7 @@ def plan_of(options: argparse.Namespace, device: torch.device, dtype: torch.dtyp
         repeats=options.repeats or sizes.repeats,
         warm_up=10 if gpu else 1,
         brief=options.smoke,
+        acceleration=Acceleration(options.kernels, options.tf32),
     )
 
 

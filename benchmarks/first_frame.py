@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import REPOSITORY
-from tts_engine import Engine, EngineConfig, Outcome, Speak, SpokenSegment
+from tts_engine import Acceleration, Engine, EngineConfig, Outcome, Speak, SpokenSegment
 
 TEXT = "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness."
 DEADLINE_S = 600
@@ -46,9 +46,9 @@ class FirstFrame:
 class FirstFrames:
     """A running engine with `slots` slots."""
 
-    def __init__(self, checkpoint: Path, slots: int, device: str, dtype: str) -> None:
-        config = EngineConfig(slots=slots, max_frames=256, max_text_tokens=256)
-        self._engine = Engine.load(checkpoint, config, REPOSITORY / "voices", device=device, dtype=dtype)
+    def __init__(self, checkpoint: Path, slots: int, device: str, dtype: str, acceleration: Acceleration) -> None:
+        config, voices = EngineConfig(slots=slots, max_frames=256, max_text_tokens=256), REPOSITORY / "voices"
+        self._engine = Engine.load(checkpoint, config, voices, device=device, dtype=dtype, acceleration=acceleration)
         self._engine.start()
         described = self._engine.describe()
         speakers = described["speakers"]

@@ -3,9 +3,9 @@
     scripts/benchmark gpu OUT
     python3 -m benchmarks.gpu OUT        in an environment of one's own, from the repository's root
 
-Runs the parts one after the other, each in a process of its own and with a limit of time. What a part leaves in OUT
-stays whatever becomes of the later ones; OUT/gpu.md tells how each ended. A part whose packages are missing is not
-run, and says what it misses.
+Runs the parts one after the other, each in a process of its own and with a limit of time, and prints what each came to
+in a few lines. What a part leaves in OUT stays whatever becomes of it and of the later ones; OUT/gpu.md tells how each
+ended. A part whose packages are missing is not run, and says what it misses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.charts import Chart, Panel
-from benchmarks.machine import REPOSITORY
+from benchmarks.gpu_digest import digest
+from benchmarks.machine import REPOSITORY, Machine, versions
 from benchmarks.peer_process import PeerFailed, interpreter
 from benchmarks.results import Results, write
 from benchmarks.tables import Row, cell
@@ -31,8 +32,13 @@ from benchmarks.tables import Row, cell
 COLUMNS = ("part", "outcome", "took_s", "limit_s", "remark")
 RATES = "1,2,4,8,10,12,16,20,24,32,40"
 CHECKPOINT = "checkpoint-0.6b"
-_GRACE_S = 10.0
-_ENGINE = ("torch", "numpy", "safetensors", "tokenizers", "sentencex", "soundfile", "soxr")
+# A run of tests that is interrupted still says what has failed; what does not listen is ended all the same.
+_ENDINGS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+_ENGINE = ("torch", "numpy", "safetensors", "tokenizers")
+# Of these the benchmarks need so little that a stand-in (benchmarks/absent) will do.
+_DISPENSABLE = ("sentencex", "soundfile", "soxr")
+# Tests spend their time compiling kernels, which several processes do at once.
+_TEST_PROCESSES = 6
 # Packages whose import name is not what they are installed by.
 _INSTALLED_AS = {"pytriton": "nvidia-pytriton", "grpc": "grpcio", "pytest_asyncio": "pytest-asyncio"}
 _TRITON = ("tritonclient", "grpc", "pytriton")
@@ -55,13 +61,11 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
     device, out = str(options.device), str(options.out)
     smoke = ("--smoke",) if options.smoke else ()
     small, large = (_model(size, options, kept) for size in ("0.6b", "1.7b"))
-    marked = "gpu" if device.startswith("cuda") else "not parity and not stack"
-    tests = ("tests/engine",) if marked == "gpu" else ("tests/engine/test_devices.py",)
     common = ("--device", device, "--out", out)
+    yield Part("tests", _tests(on_gpu=device.startswith("cuda")), (*_ENGINE, "pytest", "hypothesis"), 120)
     if not options.smoke and not (kept / "random-0.6b" / "config.json").is_file():
         made = ("commands.demo_checkpoint", str(kept / "random-0.6b"), "--size", "0b6", "--full-size")
         yield Part(CHECKPOINT, made, _ENGINE, 30)
-    yield Part("tests", ("pytest", "-q", "-m", marked, *tests), (*_ENGINE, "pytest", "hypothesis"), 90)
     quick = smoke or ("--quick",)
     yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 120)
     yield Part("engine-1.7b", ("benchmarks.engine", *large, *common, *quick), _ENGINE, 120)
@@ -69,8 +73,21 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
     yield Part("peers", ("benchmarks.peers", *small, *common, *brief), _ENGINE, 80, _official_missing())
     doors = _doors()
     serving = ("benchmarks.serving", "--model", _served(options, kept), *common, "--doors", ",".join(doors))
+    few = smoke or ("--quick", "--batches", "1,8,64")
     load = smoke or ("--rates", RATES, "--seconds", f"{options.seconds:g}", "--dtype", "bfloat16")
     yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 180, _closed_doors(doors))
+    # Last: what the kernels are worth, and figures even where they do not run.
+    plain = (*small, *common, *few, "--kernels", "off")
+    yield Part("engine-0.6b-plain", ("benchmarks.engine", *plain), _ENGINE, 60)
+
+
+def _tests(*, on_gpu: bool) -> tuple[str, ...]:
+    """Those that need a GPU, or a few that need none to try this script."""
+    told = ("-v", "-rf", "--tb=short", "--disable-warnings", "-p", "no:cacheprovider")
+    if not on_gpu:
+        return ("pytest", *told, "tests/engine/test_devices.py")
+    shared_out = ("-n", str(_TEST_PROCESSES)) if _is_there("xdist") else ()
+    return ("pytest", *told, *shared_out, "-m", "gpu", "tests/engine/test_gpu.py")
 
 
 def run(part: Part, out: Path, limit: float) -> Row:
@@ -93,7 +110,9 @@ def run(part: Part, out: Path, limit: float) -> Row:
 
 def _call(arguments: Sequence[str], log: Path, limit: float) -> int | None:
     """Exit status of a module run as a program; None when it had to be stopped, with everything it had started."""
-    path = [str(REPOSITORY / "model_repository" / "qwen3_tts" / "1"), str(REPOSITORY / "scripts"), str(REPOSITORY)]
+    absent = [str(REPOSITORY / "benchmarks" / "absent" / name) for name in _DISPENSABLE if not _is_there(name)]
+    own = [REPOSITORY / "model_repository" / "qwen3_tts" / "1", REPOSITORY / "scripts", REPOSITORY]
+    path = [*map(str, own), *absent]
     inherited = os.environ.get("PYTHONPATH")
     environment = {
         **os.environ,
@@ -119,10 +138,10 @@ def _call(arguments: Sequence[str], log: Path, limit: float) -> int | None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Let nothing of a part live on beside the next: politely first."""
-    for kind in (signal.SIGTERM, signal.SIGKILL):
+    for kind, grace_s in _ENDINGS:
         try:
             os.killpg(process.pid, kind)
-            process.wait(_GRACE_S)
+            process.wait(grace_s)
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:
@@ -179,7 +198,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="a folder for everything; made if missing")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to try this script, cpu")
     parser.add_argument("--only", help="parts to run, as engine-0.6b,serving (default: all)")
-    parser.add_argument("--minutes", type=float, default=9.5, help="time for all of them (default 9.5)")
+    parser.add_argument("--minutes", type=float, default=9, help="time for all of them (default 9)")
     parser.add_argument("--seconds", type=float, default=3, help="load at each rate of requests (default 3)")
     parser.add_argument("--checkpoints", type=Path, help="keep random checkpoints in this folder")
     parser.add_argument("--smoke", action="store_true", help="only to see that it works: the demo, and small sizes")
@@ -191,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments(arguments)
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{Machine.here()}; {', '.join(f'{name} {version}' for name, version in versions().items())}", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:  # gigabytes, which are no result
         kept = Path(temporary) if options.checkpoints is None else options.checkpoints.resolve()
         planned = list(parts(options, kept))
@@ -210,8 +230,11 @@ def _run_all(options: argparse.Namespace, waiting: list[Part]) -> list[Row]:
     while waiting:
         # What one does not need of its time is for those behind it.
         limit = (end - time.monotonic()) * waiting[0].share / sum(part.share for part in waiting)
-        rows.append(run(waiting.pop(0), options.out, limit))
-        print(*(f"{key} {cell(value)}" for key, value in rows[-1].items() if value is not None), sep="; ", flush=True)
+        part, begun = waiting.pop(0), time.time()
+        rows.append(run(part, options.out, limit))
+        print("##", *(f"{key} {cell(value)};" for key, value in rows[-1].items() if value is not None))
+        left = sorted(path for path in options.out.glob("*.json") if path.stat().st_mtime >= begun)
+        print(digest(options.out / f"{part.name}.log", left), flush=True)
         _write(options, rows)  # after each, so that being stopped loses nothing
     return rows
 

@@ -41,6 +41,15 @@ def write(results: Results, folder: Path, chart: Chart) -> list[Path]:
 
     Without matplotlib the chart is left out and standard error says how to make it later.
     """
+    path = keep(results, folder, chart)
+    return [path, *redraw(path)]
+
+
+def keep(results: Results, folder: Path, chart: Chart) -> Path:
+    """Write JSON and table alone, as after each part of a long run: what was measured outlives whatever comes next.
+
+    Returns the JSON, from which `redraw` draws.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
         "benchmark": results.benchmark,
@@ -57,7 +66,8 @@ def write(results: Results, folder: Path, chart: Chart) -> list[Path]:
     path = folder / f"{results.benchmark}.json"
     # allow_nan: a figure that is not a number is a fault of the benchmark and must not be written as one
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return [path, *redraw(path)]
+    path.with_suffix(".md").write_text(_page(kept), encoding="utf-8")
+    return path
 
 
 def redraw(path: Path) -> list[Path]:

@@ -12,12 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import serving_report as report
-from benchmarks.results import Results, Row, write
+from benchmarks.results import Results, Row, keep, write
 from benchmarks.serving_engine import ROOT, VOICES, EnginePlan, contract_parameters, run_engine
 from benchmarks.serving_load import poisson
 from benchmarks.serving_texts import sentences
@@ -57,33 +57,42 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 1 when a server cannot be started."""
     options = parse(arguments)
+    rows: list[Row] = []
+
+    def told(row: Row) -> Row:
+        rows.append(_told(row))
+        keep(_results(options, rows), options.out, chart)  # a run may be stopped at any rate
+        return row
+
+    chart = report.chart("Open-loop load, frames made at once" if options.instant else "Open-loop load")
     try:
         with tempfile.TemporaryDirectory(prefix="qwen3-tts-") as workspace:
-            rows = measure(options, Path(workspace))
+            measure(options, Path(workspace), told)
     except CommandFailed as failure:
         print(f"serving: {failure}", file=sys.stderr)
         return 1
-    name = "serving-instant" if options.instant else "serving"
-    settings = {key: value for key, value in vars(options).items() if key != "out" and value is not None}
-    results = Results(name, settings, report.COLUMNS, [*rows, *report.taxes(rows)], report.NOTES)
-    title = "Open-loop load, frames made at once" if options.instant else "Open-loop load"
-    print(*write(results, options.out, report.chart(title)), sep="\n")
+    print(*write(_results(options, rows), options.out, chart), sep="\n")
     return 0
 
 
-def measure(options: argparse.Namespace, workspace: Path) -> list[Row]:
-    """A row for each door and rate, the engine's door first. Raises CommandFailed."""
+def _results(options: argparse.Namespace, rows: list[Row]) -> Results:
+    name = "serving-instant" if options.instant else "serving"
+    settings = {key: value for key, value in vars(options).items() if key != "out" and value is not None}
+    return Results(name, settings, report.COLUMNS, [*rows, *report.taxes(rows)], report.NOTES)
+
+
+def measure(options: argparse.Namespace, workspace: Path, told: Callable[[Row], Row]) -> None:
+    """A row for each door and rate, the engine's door first, goes to `told` when it is there. Raises CommandFailed."""
     runs = [poisson(rate, options.seconds, options.seed, sentences()) for rate in options.rates]
     parameters = {} if options.slots is None else {"slots": str(options.slots)}
     environment = {"BENCHMARK_PACE": pace(options.pace)}
-    rows: list[Row] = []
     pointed = options.triton or options.websocket
     checkpoint = Path() if pointed else _checkpoint(options.model, workspace)
     if "engine" in options.doors:
         sizes = {**contract_parameters(), **parameters}
         plan = EnginePlan(checkpoint, VOICES, options.instant, options.device, options.dtype, sizes, environment)
         for rate, hearings in zip(options.rates, run_engine(plan, runs), strict=True):
-            rows.append(_told(report.row("engine", rate, hearings, {})))
+            told(report.row("engine", rate, hearings, {}))
     doors = tuple(door for door in options.doors if door != "engine")
     if doors:
         # What a server and its clients are made of need not be there for the engine's door alone.
@@ -94,8 +103,7 @@ def measure(options: argparse.Namespace, workspace: Path) -> list[Row]:
         target: Addresses | Served = Served(checkpoint, options.instant, parameters, environment)
         if pointed:
             target = Addresses(options.triton or "", options.websocket or "")
-        rows += asyncio.run(load_servers(target, Load(doors, options.rates, runs), workspace, _told))
-    return rows
+        asyncio.run(load_servers(target, Load(doors, options.rates, runs), workspace, told))
 
 
 def _checkpoint(model: str, workspace: Path) -> Path:

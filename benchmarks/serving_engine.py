@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.serving_listener import Hearing
@@ -41,15 +41,34 @@ def contract_parameters() -> dict[str, str]:
     return dict(_PARAMETER.findall(CONTRACT.read_text(encoding="utf-8")))
 
 
-def run_engine(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> list[list[Hearing]]:
-    """What was heard in each of several runs, one after the other on one engine."""
+def run_engine(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> Iterator[list[Hearing]]:
+    """What was heard in each of several runs, one after the other on one engine, as soon as each is over.
+
+    Raises what was raised there, and EOFError when its process has ended.
+    """
     # Its memory, that of the device above all, is free again when the process has ended.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
-        return child.submit(_run, plan, runs).result()
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_run, args=(plan, runs, sending))
+    child.start()
+    sending.close()
+    try:
+        for _ in runs:
+            made: list[Hearing] | Exception = receiving.recv()
+            if isinstance(made, Exception):
+                raise made
+            yield made
+    finally:
+        receiving.close()
+        child.join()
 
 
-def _run(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> list[list[Hearing]]:
+def _run(plan: EnginePlan, runs: Sequence[Sequence[Request]], sending: Connection) -> None:
     os.environ.update(plan.environment)
     from benchmarks.serving_engine_runs import engine_runs
 
-    return engine_runs(plan, runs)
+    try:
+        for heard in engine_runs(plan, runs):
+            sending.send(heard)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again where it is waited for
+        sending.send(error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -47,15 +47,16 @@ class _Listener:
         self.ended.set()
 
 
-def engine_runs(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> list[list[Hearing]]:
-    """What was heard in each run. Raises LoadError."""
+def engine_runs(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> Iterator[list[Hearing]]:
+    """What was heard in each run, when it is over. Raises LoadError."""
     kind = InstantEngine if plan.instant else Engine
     config = EngineConfig.from_parameters(plan.parameters)
     engine = kind.load(plan.checkpoint, config, plan.voices, device=plan.device, dtype=plan.dtype)
     engine.start()
     try:
         _drive(engine, [_WARM_UP])
-        return [_drive(engine, requests) for requests in runs]
+        for requests in runs:
+            yield _drive(engine, requests)
     finally:
         engine.shutdown()
 

@@ -83,9 +83,14 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("checkpoint", "devices", "kv_cache", "memory", "model_config", "networks", "prefix_cache", "prompt"),
         *("slot_state", "voice_encoder"),
     },
+    "warm_up": {
+        *("config", "model_config", "prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state"),
+        "voice_encoder",
+    },
     "runner": {
         *("checkpoint", "config", "errors", "frame_graphs", "frame_step", "landing", "memory", "model_config"),
         *("networks", "prefix_cache", "prompt", "prompt_reading", "sampling_values", "slot_state", "voice_encoder"),
+        "warm_up",
     },
     "reading": {"prompt", "request", "runner"},
     "slots": {"config", "reading", "request", "runner", "scheduler", "turns"},

@@ -3,21 +3,25 @@
 import argparse
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from benchmarks import engine
+from benchmarks import engine, engine_runs
 from benchmarks.engine_plan import fitting, plan_of
 from benchmarks.engine_report import remarks
 from benchmarks.parts import PARTS, Parts
+from benchmarks.results import redraw
 from tests.benchmarks.conftest import Left
 from tests.conftest import Demo
+from tts_engine import Acceleration
 from tts_engine.checkpoint import Checkpoint
 
 
 def options(**given: object) -> argparse.Namespace:
     usual = {"smoke": False, "quick": False, "batches": None, "context": None, "repeats": None}
+    usual |= {"kernels": "auto", "tf32": "auto"}
     return argparse.Namespace(**{**usual, **given})
 
 
@@ -52,6 +56,35 @@ def test_what_fails_on_the_device_is_noted_and_the_rest_measured(
     kept = left(tmp_path)
     assert kept["notes"] == ["Not measured: codec at batch 1: no memory is left."]
     assert {"frame step", "talker", "predictor", "sampling", "prefill"} <= {row["what"] for row in kept["rows"]}
+
+
+def test_what_is_measured_is_accelerated_as_a_server_is(
+    demo: Demo, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[tuple[Acceleration, str]] = []
+
+    def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+        raise RuntimeError(f"loaded after {chosen[-1][0].kernels}")
+
+    monkeypatch.setattr(Acceleration, "choose", lambda self, device, dtype: chosen.append((self, device.type)))
+    monkeypatch.setattr(engine_runs, "load_networks", load)
+    monkeypatch.setattr(engine_runs, "FirstFrames", Mock(side_effect=RuntimeError("no engine")))
+    arguments = ["--smoke", "--device", "cpu", "--model", str(demo()), "--out", str(tmp_path), "--kernels", "off"]
+    assert engine.main(arguments) == 1
+    assert chosen == [(Acceleration("off", "auto"), "cpu")]
+    assert left(tmp_path)["notes"][0] == "Not measured: the networks: loaded after off."
+
+
+def test_what_was_measured_outlives_what_comes_after(
+    demo: Demo, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_runs, "Parts", Mock(side_effect=KeyboardInterrupt))
+    arguments = ["--smoke", "--device", "cpu", "--model", str(demo()), "--batches", "1", "--out", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        engine.main(arguments)
+    [path] = tmp_path.glob("*.json")
+    redraw(path)
+    assert {row["what"] for row in left(tmp_path)["rows"]} == {"frame step", "prefill"}
 
 
 def test_times_below_their_floor_are_called_worthless() -> None:

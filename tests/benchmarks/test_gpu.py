@@ -43,10 +43,28 @@ def test_a_part_whose_packages_are_missing_names_them(tmp_path: Path) -> None:
     assert (row["outcome"], row["remark"]) == ("not run", "not installed: no_such_package")
 
 
+def test_packages_the_engine_hardly_needs_may_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Left
+) -> None:
+    there = gpu._is_there
+    monkeypatch.setattr(gpu, "_is_there", lambda name: there(name) and name not in gpu._DISPENSABLE)
+    arguments = ("--smoke", "--doors", "engine", "--device", "cpu", "--out", str(tmp_path))
+    row = run(Part("bare", ("benchmarks.serving", *arguments), gpu._ENGINE, 1), tmp_path, 120)
+    assert row["outcome"] == "done", row["remark"]
+    assert left(tmp_path)["rows"][0]["errors"] == 0
+
+
+def test_the_tests_that_need_a_card_are_asked_for_by_their_mark() -> None:
+    asked = gpu._tests(on_gpu=True)
+    assert asked[-3:] == ("-m", "gpu", "tests/engine/test_gpu.py")
+    assert (gpu.REPOSITORY / asked[-1]).is_file()
+
+
 def test_all_parts_are_planned_for_less_than_ten_minutes(tmp_path: Path) -> None:
     options = gpu._arguments([str(tmp_path)])
     planned = [part.name for part in gpu.parts(options, tmp_path)]
-    assert planned == ["checkpoint-0.6b", "tests", "engine-0.6b", "engine-1.7b", "peers", "serving"]
+    engines = ["engine-0.6b", "engine-1.7b"]
+    assert planned == ["tests", "checkpoint-0.6b", *engines, "peers", "serving", "engine-0.6b-plain"]
     assert options.minutes < 10
 
 

@@ -1,17 +1,19 @@
 """The load on the server: it runs at all three doors, and its figures are what they are called. Never its speed."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import serving, serving_report, streams
-from benchmarks.serving_engine import CONTRACT, contract_parameters
+from benchmarks.serving_engine import CONTRACT, VOICES, EnginePlan, contract_parameters, run_engine
 from benchmarks.serving_listener import SAMPLE_RATE, Hearing
 from benchmarks.serving_load import poisson
 from benchmarks.serving_servers import with_parameters
 from benchmarks.serving_texts import long_text, sentences
-from tts_engine import EngineConfig
+from tests.conftest import Demo
+from tts_engine import EngineConfig, LoadError
 
 FRAME = b"\x00\x10" * 1920
 SILENCE = b"\x20\x00" * 1920  # 32 of 32,768 is a little below -60 dBFS
@@ -45,6 +47,27 @@ def test_a_smoke_run_measures_every_door(tmp_path: Path) -> None:
         doors["triton"]["first_p50_ms"] - doors["engine"]["first_p50_ms"]
     )
     assert set(kept["columns"]) <= {key for row in kept["rows"] for key in row}
+
+
+def test_what_was_measured_at_one_rate_outlives_a_stop_at_the_next(
+    tmp_path: Path, demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> Iterator[list[Hearing]]:
+        hearing = heard(0.5)
+        hearing.ended = 0.6
+        yield [hearing]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "run_engine", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        serving.main(["--model", str(demo()), "--doors", "engine", "--rates", "1,2", "--out", str(tmp_path)])
+    kept = json.loads((tmp_path / "serving.json").read_text())
+    assert [row["rate_per_s"] for row in kept["rows"]] == [1.0]
+
+
+def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"the checkpoint directory .*nowhere does not exist"):
+        next(run_engine(EnginePlan(tmp_path / "nowhere", VOICES, False, "cpu", "float32"), [[]]))
 
 
 @pytest.mark.stack

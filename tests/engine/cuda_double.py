@@ -4,7 +4,8 @@ Graphs are recordings (recording.py): what they were given when they were record
 There is one order of work, that of the calls, so it shows mistakes of the host, not of streams.
 """
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -86,6 +87,17 @@ def install(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
         "memory_reserved": lambda device: 0,
     }
     for name, value in replaced.items():
-        monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch.cuda, name, _called_as(getattr(torch.cuda, name), value))
     monkeypatch.setattr(landing, "pinned", pinned)
     return double
+
+
+def _called_as(real: Callable[..., Any], stand_in: Callable[..., Any]) -> Callable[..., Any]:
+    """The stand-in, for calls that the real one would take too. Raises TypeError for others."""
+    signature = inspect.signature(real)
+
+    def call(*args: Any, **options: Any) -> Any:
+        signature.bind(*args, **options)
+        return stand_in(*args, **options)
+
+    return call

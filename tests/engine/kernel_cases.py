@@ -95,12 +95,14 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     x, added, weight = draw(*shape, dtype=dtype), draw(*shape, dtype=dtype), draw(width, dtype=dtype)
     total, normed = launches.add_norm(x, added, weight, 1e-6)
     expected = add_norm(x, added, weight, 1e-6)
+    heads, gains = draw(2, 3, 5, 40, dtype=dtype), draw(5, 40, dtype=dtype)
     channels, length = choose.randint(1, 9), choose.choice((1, 5, 333))
     sound, alpha, root = 3 * draw(2, length, channels), draw(channels).exp(), draw(channels).exp()
     seeds = torch.tensor([choose.randrange(-(2**63), 2**63) for _ in range(5)])
     frames = torch.tensor([choose.randrange(3_000) for _ in range(5)])
     return {
         "norm": off(launches.rms_norm(x, weight, 1e-6), rms_norm(x, weight, 1e-6)),
+        "norm of heads": off(launches.rms_norm(heads, gains, 1e-6), rms_norm(heads, gains, 1e-6)),
         "sum": off(total, expected[0]),
         "norm of sum": off(normed, expected[1]),
         "gate": off(launches.gated(torch.cat((x, added), -1)), F.silu(x) * added),

@@ -44,6 +44,19 @@ def round_as_a_gpu_does() -> None:
     InterpreterBuilder.create_fp_trunc = to_nearest
 
 
+def take_bounds_that_are_arrays() -> None:
+    """Let the interpreter of triton 3.6 take a loop's bounds from arrays of one, of which numpy 2.5 makes no number."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patched
+
+
 def frame_step(folder: Path) -> dict[str, float]:
     """Whole steps of a tiny checkpoint, of one row and of two, one of them held: codes, sound and state."""
     files = Checkpoint.read(folder)
@@ -69,6 +82,7 @@ def main(folders: list[str]) -> None:
     """folders: checkpoints to make whole steps of."""
     torch.set_num_threads(1)
     round_as_a_gpu_does()
+    take_bounds_that_are_arrays()
     dtypes = (torch.float32, torch.bfloat16)
     worst = {str(dtype).removeprefix("torch."): worst_of(dtype, EXAMPLES) for dtype in dtypes}
     for folder in folders:

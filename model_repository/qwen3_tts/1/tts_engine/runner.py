@@ -28,6 +28,7 @@ from .prompt_reading import Newcomer, Prefilled, PromptReader
 from .sampling_values import Sampling
 from .slot_state import Parked, SlotState
 from .voice_encoder import EncodedVoice
+from .warm_up import warm_up
 
 __all__ = ["Flight", "Frame", "Newcomer", "Parked", "Prefilled", "Runner"]
 
@@ -69,6 +70,9 @@ class Runner:
             length = self.state.cache.length
             self._graphs = FrameGraphs(lambda rows: self.step(rows, length), slots, device)
             self._ring = LandingRing(slots, self.ahead + 2, device)
+            # Last, since a recording gives back all memory that is not in use, pinned memory too.
+            warm_up(self._reader, self.state, self._model)
+        torch.cuda.synchronize(device)  # what fails on the device must fail here, not at a first utterance
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return torch.cuda.stream(self._stream) if self._stream is not None else nullcontext()

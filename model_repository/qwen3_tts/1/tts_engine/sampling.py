@@ -60,8 +60,8 @@ class SamplingRows:
         )
         for tensors, numbers in values:
             for tensor, number in zip(tensors, numbers, strict=True):
-                tensor[slot] = number
-        self.seen[slot] = False
+                tensor[slot].fill_(number)  # filled, as slot_state.py explains
+        self.seen[slot].zero_()
 
     def move(self, source: int, target: int) -> None:
         """Copy slot `source` to slot `target`."""

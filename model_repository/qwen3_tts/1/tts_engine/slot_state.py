@@ -1,7 +1,9 @@
 """All state of the utterances in S slots as static tensors on the device, and how a slot's is filled and moved.
 
 Row `slot` of every tensor is one utterance's. Some have one row more, for what comes of rows that are held or empty.
-Nothing moves or grows, so that a CUDA graph may hold the addresses. Knows no network and no request.
+Nothing moves or grows, so that a CUDA graph may hold the addresses. Numbers of the host are filled in, never assigned:
+torch makes a tensor of a number assigned to one place, and copies it while the host waits. Knows no network and no
+request.
 """
 
 from __future__ import annotations
@@ -85,8 +87,8 @@ class SlotState:
         """Start a generation: keys and values (L, G, T, K) of its prompt and the last hidden state (D,) of it."""
         self.cache.load(slot, keys, values)
         self.hidden[slot] = hidden
-        self.positions[slot] = keys.shape[2]
-        self.frames[slot] = 0
+        self.positions[slot].fill_(keys.shape[2])
+        self.frames[slot].zero_()
         self.sampling.admit(slot, sampling)
         if stream is not None:
             self.codec.put(slot, stream)
@@ -96,7 +98,7 @@ class SlotState:
     def lay(self, slot: int, start: int, ids: Sequence[int], count: int) -> None:
         """Lay text ids from place `start` on; `count` ids are text in all, what follows them is the padding."""
         self.text[slot, start : start + len(ids)] = upload(ids, self.text.device)
-        self.count[slot] = count
+        self.count[slot].fill_(count)
 
     def move(self, source: int, target: int, length: int, text: int) -> None:
         """Copy a slot, of which `length` positions and `text` ids may be in use."""

@@ -22,12 +22,13 @@ FEW_TOKENS = 2
 _ELEMENTS = 1_024
 _KEYS = 16
 _MOST_SPLITS = 16
-# About two programs for each multiprocessor of the cards this is meant for.
-_ENOUGH_PROGRAMS = 256
+# Six a multiprocessor, as many as have room for their registers, of a card that has 132 of them (H100, H200): each
+# waits for the keys it has asked for before it asks for more, so only many together keep memory busy.
+_ENOUGH_PROGRAMS = 6 * 132
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`layers.rms_norm` of x (…, D)."""
+    """`layers.rms_norm` of x (…, D) with a weight (D,), or of x (…, H, D) with one for each head, (H, D)."""
     x = x.contiguous()
     normed = torch.empty_like(x)
     _norm(x, x, weight, normed, normed, eps, add=False)
@@ -160,4 +161,5 @@ def _norm(x: Tensor, added: Tensor, weight: Tensor, total: Tensor, normed: Tenso
     block = triton.next_power_of_2(width)
     grid = (x.numel() // width,)
     warps = 4 if block <= 2_048 else 8
-    norm_rows[grid](x, added, weight, total, normed, width, eps, ADD=add, BLOCK=block, num_warps=warps)
+    gains = weight.numel() // width
+    norm_rows[grid](x, added, weight, total, normed, width, gains, eps, ADD=add, BLOCK=block, num_warps=warps)

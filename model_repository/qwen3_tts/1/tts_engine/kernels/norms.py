@@ -7,10 +7,11 @@ import triton.language as tl
 
 
 @triton.jit
-def norm_rows(x, added, weight, total, normed, width, eps, ADD: tl.constexpr, BLOCK: tl.constexpr):
+def norm_rows(x, added, weight, total, normed, width, gains, eps, ADD: tl.constexpr, BLOCK: tl.constexpr):
     """normed = weight · norm(x), or total = x + added and normed = weight · norm(total); one program a row.
 
-    All rows are dense. Rounds after the sum, after the norm and after the weight, as the operations it stands for do.
+    weight (gains, width): row r has gain r % gains. All rows are dense. Rounds after the sum, after the norm and after
+    the weight, as the operations it stands for do.
     """
     kind = normed.dtype.element_ty
     row = tl.program_id(0).to(tl.int64) * width
@@ -23,5 +24,5 @@ def norm_rows(x, added, weight, total, normed, width, eps, ADD: tl.constexpr, BL
         value = value.to(kind).to(tl.float32)
     scale = tl.rsqrt(tl.sum(value * value, axis=0) / width + eps)
     rounded = (value * scale).to(kind).to(tl.float32)
-    gain = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    gain = tl.load(weight + (tl.program_id(0) % gains) * width + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(normed + row + at, (gain * rounded).to(kind), mask=inside)

@@ -196,4 +196,6 @@ def _unused(semantic: str, acoustic: str, quantizers: int) -> tuple[str, ...]:
 
 def _nearest(vectors: Tensor, book: Tensor) -> Tensor:
     """Indices (T,) of the rows of `book` (V, C) nearest to `vectors` (T, C)."""
-    return torch.cdist(vectors[None], book[None])[0].argmin(-1)
+    # On a GPU from differences: taken from a product in TF32, distances are too coarse to tell neighbours apart.
+    how = "donot_use_mm_for_euclid_dist" if book.is_cuda else "use_mm_for_euclid_dist_if_necessary"
+    return torch.cdist(vectors[None], book[None], compute_mode=how)[0].argmin(-1)

@@ -48,10 +48,8 @@ class CodecState:
 
         No frame may look at old ring entries, but a weight of 0 would not rid them of NaN.
         """
-        self.frames[slot] = 0
-        for ring in (self.keys, self.values):
-            ring[:, slot] = 0
-        self.arena[slot] = 0
+        for part in self.parts(slot):
+            part.zero_()
 
     def move(self, source: int, target: int) -> None:
         """Copy the stream of slot `source` to slot `target`."""
@@ -76,7 +74,7 @@ class CodecState:
     def put(self, slot: int, snapshot: CodecSnapshot) -> None:
         """Make `slot` go on from `snapshot`, which may come from a state with another ring."""
         self.reset(slot)
-        self.frames[slot] = snapshot.frames
+        self.frames[slot].fill_(snapshot.frames)
         places = self._places(snapshot.frames)
         self.keys[:, slot].index_copy_(2, places, snapshot.keys)
         self.values[:, slot].index_copy_(2, places, snapshot.values)

@@ -152,8 +152,16 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> 
         grouped = query.view(rows, shared, heads // shared, width)
         out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
         return out.reshape(rows, 1, heads * width)
-    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=heads != shared)
+    if heads != shared:
+        # Of a GPU's kernels the one that takes a mask and makes no table of all scores wants a key for every head.
+        keys, values = _for_each_head(keys, heads), _for_each_head(values, heads)
+    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     return out.transpose(1, 2).reshape(rows, tokens, heads * width)
+
+
+def _for_each_head(shared: Tensor, heads: int) -> Tensor:
+    """Keys or values (B, G, T, K) of groups as those of their heads, (B, H, T, K)."""
+    return shared[:, :, None].expand(-1, -1, heads // shared.shape[1], -1, -1).flatten(1, 2)
 
 
 @dataclass(frozen=True)
