@@ -74,6 +74,16 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
+def codec_is_mixed(name: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the codec multiplies in bfloat16 what it can: `auto` is where talker and predictor (dtype) do, on a CPU.
+
+    Raises SettingsError for `bfloat16` on a GPU, where TF32 is the precise way to be fast, and in float64.
+    """
+    if name == "bfloat16" and (device.type != "cpu" or dtype == torch.float64):
+        raise SettingsError(f"codec_precision bfloat16 is for a CPU in float32 or bfloat16, not {device} and {dtype}")
+    return name == "bfloat16" or (name == "auto" and device.type == "cpu" and dtype == torch.bfloat16)
+
+
 def cpu_has_bfloat16() -> bool:
     """Whether this processor has instructions for products in bfloat16; without them float32 is the faster."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
