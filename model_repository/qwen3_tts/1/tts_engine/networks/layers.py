@@ -85,6 +85,31 @@ def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tens
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Several prompts end to end, of which each looks at itself alone: on a CPU their attention is computed one by one.
+
+    Together it would cost the square of all their positions. queries, keys: how many each has. masks: bool (T, T_all)
+    of each.
+    """
+
+    queries: list[int]
+    keys: list[int]
+    masks: list[Tensor]
+
+    @classmethod
+    def of(cls, owners: Tensor, places: Tensor) -> Parts:
+        """owners (T_all,): whose each key is. places (T,): of each query among the keys."""
+        keys, queries = owners.bincount().tolist(), owners[places].bincount().tolist()
+        masks = [torch.ones(q, k, dtype=torch.bool).tril(k - q) for q, k in zip(queries, keys, strict=True)]
+        return cls(queries, keys, masks)
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """As `attend`, below."""
+        parts = zip(query.split(self.queries, 2), keys.split(self.keys, 2), values.split(self.keys, 2), strict=True)
+        return torch.cat([attend(*part, mask) for part, mask in zip(parts, self.masks, strict=True)], dim=1)
+
+
+@dataclass(frozen=True)
 class Attention:
     """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer.
 
@@ -121,7 +146,13 @@ class Attention:
         )
 
     def over(
-        self, x: Tensor, config: TransformerConfig, rotary: Rotary, cache: Cache, layer: int, mask: Tensor | None
+        self,
+        x: Tensor,
+        config: TransformerConfig,
+        rotary: Rotary,
+        cache: Cache,
+        layer: int,
+        mask: Tensor | Parts | None,
     ) -> Tensor:
         """Attention of x (B, T, D) over itself and what `cache` holds of `layer`, before the output: (B, T, H·K)."""
         fused = kernels.chosen()
@@ -140,11 +171,13 @@ class Attention:
         return query, key, value
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Parts | None) -> Tensor:
     """Attention of query (B, H, T, K) over keys and values (B, G, T_all, K): (B, T, H·K).
 
     mask: bool, broadcastable to (B, 1, T, T_all), true where a query may look; None lets all see all.
     """
+    if isinstance(mask, Parts):
+        return mask.attend(query, keys, values)
     rows, heads, tokens, width = query.shape
     shared = keys.shape[1]
     if tokens == 1 and heads != shared:
@@ -215,7 +248,7 @@ class DecoderStack:
             )
         return cls(config, tuple(layers), weights.take(f"{prefix}.norm.weight", config.hidden))
 
-    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | Parts | None) -> Tensor:
         """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
         eps = self.config.eps
         after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)
