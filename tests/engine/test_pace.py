@@ -81,12 +81,19 @@ def test_a_size_never_tried_is_taken_to_be_like_the_next_one() -> None:
 def test_as_many_prompts_are_read_as_fit_a_time_and_one_always() -> None:
     pace = measured(4, {2: 0.010})
     assert pace.prompts_within(1.0) == 1, "none has been read yet"
-    fresh = Pace(4)
-    fresh.read(1, 1, 0.030)
-    assert fresh.prompt_seconds == 0, "how much of it was the step is not known"
     pace.read(2, 2, 0.030)
     assert pace.prompt_seconds == pytest.approx(0.010)
     assert [pace.prompts_within(seconds) for seconds in (-1.0, 0.0, 0.015, 0.035)] == [1, 1, 1, 3]
+
+
+def test_a_prompt_read_before_any_step_was_measured_counts_until_one_was() -> None:
+    pace = Pace(4)
+    pace.read(1, 1, 0.030)
+    assert pace.prompt_seconds == 0.030, "how much of it was the step is not known"
+    pace.stepped(1, 0.010, 0.0)
+    for _ in range(2):
+        pace.read(1, 1, 0.015)
+        assert pace.prompt_seconds == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize("prompt", [0.001, 0.010, 0.050, 0.100, 0.230, 1.0])

@@ -51,6 +51,7 @@ class Pace:
         self._sizes: list[int] = []
         self._most_parked: int | None = None
         self.prompt_seconds = 0.0
+        self._knows_prompts = False
         self.limits = Limits(slots, slots)
 
     def step_seconds(self, rows: int) -> float:
@@ -73,11 +74,11 @@ class Pace:
         self.limits = self._limits(now)
 
     def read(self, prompts: int, rows: int, seconds: float) -> None:
-        """Reading `prompts` prompts and a step of `rows` after them took `seconds`; tells nothing before a step did."""
-        if not self._sizes:
-            return
+        """Reading `prompts` prompts and a step of `rows` after them took `seconds`."""
         each = max(0.0, seconds - self.step_seconds(rows)) / prompts
-        self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self.prompt_seconds else each
+        self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self._knows_prompts else each
+        # Before any step was measured alone, its share of the time is not known: that is the prompt's until then.
+        self._knows_prompts = bool(self._sizes)
 
     def parked(self, most: int) -> None:
         """There is memory to set `most` listeners aside: more than that cannot share rows."""
