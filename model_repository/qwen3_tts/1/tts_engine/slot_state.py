@@ -62,12 +62,15 @@ class SlotState:
         slots = config.slots
         assert slots > 0, "how many slots there are is settled before they are made"
 
+        # So few keys a CPU attends to faster in float32, which holds those of bfloat16 as they are.
+        frame_dtype = torch.promote_types(dtype, torch.float32) if device.type == "cpu" else dtype
+
         def whole(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device)
 
         return cls(
             cache=new_cache(model.talker, slots, positions_per_slot(config), device, dtype),
-            frame_cache=new_cache(model.predictor, slots, CODEBOOKS, device, dtype),
+            frame_cache=new_cache(model.predictor, slots, CODEBOOKS, device, frame_dtype),
             codec=codec.allocate(slots, frames_per_call=1),
             sampling=SamplingRows(slots, model, device),
             hidden=torch.zeros(slots + 1, model.talker.hidden, device=device, dtype=dtype),
