@@ -12,15 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from benchmarks import checkpoints
 from benchmarks.engine_plan import Plan, plan_of
 from benchmarks.engine_report import COLUMNS, chart_of, remarks
 from benchmarks.engine_runs import Runs
 from benchmarks.results import Results, write
 from tts_engine import LoadError
-from tts_engine.devices import device_named, dtype_named
+from tts_engine.devices import Placement
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -42,12 +40,11 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; 0 when all was measured, 1 when something failed on the device, 2 when it could not start."""
     options = _arguments(arguments)
-    if options.threads is not None or options.smoke:
-        torch.set_num_threads(options.threads or 1)  # what is tiny is not worth sharing
+    threads = options.threads or ("1" if options.smoke else "auto")  # what is tiny is not worth sharing
     try:
-        device = device_named(options.device)
-        plan = plan_of(options, device, dtype_named(options.dtype, device))
-        with checkpoints.chosen(options, device) as measured:
+        place = Placement.named(options.device, options.dtype, str(threads))
+        plan = plan_of(options, place.device, place.dtype)
+        with checkpoints.chosen(options, place.device) as measured:
             return _run(measured, plan, options.out)
     except (LoadError, ValueError) as error:
         print(f"benchmark engine: {error}", file=sys.stderr)

@@ -21,6 +21,8 @@ from benchmarks.parts import PARTS, Parts
 from benchmarks.rates import DeviceRates
 from benchmarks.timing import Timing
 from tts_engine.checkpoint import Checkpoint, load_networks
+from tts_engine.config import EngineConfig
+from tts_engine.devices import codec_is_mixed
 
 _SPARE_FRAMES = 8
 
@@ -32,7 +34,8 @@ class Runs:
         self._folder, self._plan = folder, plan
         self._checkpoint = Checkpoint.read(folder)
         self._dtypes = {plan.dtype, torch.promote_types(plan.dtype, torch.float32)}
-        self.report = Report(self._checkpoint, plan.dtype, KNOWN)
+        self._mixed_codec = codec_is_mixed(EngineConfig.codec_precision, plan.device, plan.dtype)
+        self.report = Report(self._checkpoint, plan.dtype, KNOWN, mixed_codec=self._mixed_codec)
         self.notes: list[str] = []
         self.failed = 0
 
@@ -72,7 +75,7 @@ class Runs:
 
     def _measure_networks(self) -> None:
         plan = self._plan
-        networks = load_networks(self._checkpoint, plan.device, plan.dtype)
+        networks = load_networks(self._checkpoint, plan.device, plan.dtype, mixed_codec=self._mixed_codec)
         frames = plan.warm_up + plan.repeats + _SPARE_FRAMES
 
         def place(slots: int) -> Place:

@@ -62,15 +62,12 @@ class SlotState:
         slots = config.slots
         assert slots > 0, "how many slots there are is settled before they are made"
 
-        # So few keys a CPU attends to faster in float32, which holds those of bfloat16 as they are.
-        frame_dtype = torch.promote_types(dtype, torch.float32) if device.type == "cpu" else dtype
-
         def whole(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device)
 
         return cls(
             cache=new_cache(model.talker, slots, positions_per_slot(config), device, dtype),
-            frame_cache=new_cache(model.predictor, slots, CODEBOOKS, device, frame_dtype),
+            frame_cache=new_frame_cache(model.predictor, slots, device, dtype),
             codec=codec.allocate(slots, frames_per_call=1),
             sampling=SamplingRows(slots, model, device),
             hidden=torch.zeros(slots + 1, model.talker.hidden, device=device, dtype=dtype),
@@ -144,3 +141,11 @@ def new_cache(
         device=device,
         dtype=dtype,
     )
+
+
+def new_frame_cache(config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype) -> KeyValueCache:
+    """Storage for the predictor's keys and values of one frame."""
+    if device.type == "cpu":
+        # So few keys a CPU attends to faster in float32, which holds those of bfloat16 as they are.
+        dtype = torch.promote_types(dtype, torch.float32)
+    return new_cache(config, slots, CODEBOOKS, device, dtype)
