@@ -12,8 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from benchmarks import checkpoints
 from benchmarks.charts import Chart
 from benchmarks.engine_plan import Plan, plan_of
@@ -22,7 +20,7 @@ from benchmarks.engine_runs import Runs
 from benchmarks.rates import DeviceRates
 from benchmarks.results import Results, keep, write
 from tts_engine import LoadError
-from tts_engine.devices import device_named, dtype_named
+from tts_engine.devices import Placement
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -48,13 +46,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; 0 when all was measured, 1 when something failed on the device, 2 when it could not start."""
     options = _arguments(arguments)
-    if options.threads is not None or options.smoke:
-        torch.set_num_threads(options.threads or 1)  # what is tiny is not worth sharing
+    threads = options.threads or ("1" if options.smoke else "auto")  # what is tiny is not worth sharing
     try:
-        device = device_named(options.device)
-        plan = plan_of(options, device, dtype_named(options.dtype, device))
-        plan.acceleration.choose(device, plan.dtype)
-        with checkpoints.chosen(options, device) as measured:
+        place = Placement.named(options.device, options.dtype, str(threads))
+        plan = plan_of(options, place.device, place.dtype)
+        plan.acceleration.choose(place.device, plan.dtype)
+        with checkpoints.chosen(options, place.device) as measured:
             return _run(measured, plan, options.out)
     except (LoadError, ValueError) as error:
         print(f"benchmark engine: {error}", file=sys.stderr)

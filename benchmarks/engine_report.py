@@ -33,9 +33,11 @@ class _Entry:
 class Report:
     """Collects times while they are measured; floors follow when the device's rates are known. known: see prefill."""
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, known: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, known: int, *, mixed_codec: bool) -> None:
+        """mixed_codec: no part of it can be faster than it would be in bfloat16, which is its floor then."""
         self._model, self._codec, self._dtype, self._known = checkpoint.model, checkpoint.codec, dtype, known
-        self._wide = torch.promote_types(dtype, torch.float32)  # the codec's own
+        self._wide = torch.promote_types(dtype, torch.float32)
+        self._codec_dtype = torch.bfloat16 if mixed_codec else self._wide
         self._entries: list[_Entry] = []
 
     def step(self, batch: int, context: int, timing: Timing) -> None:
@@ -73,7 +75,7 @@ class Report:
             "talker": (floors.talker_step(self._model, batch, context, size), self._dtype),
             "predictor": (floors.predictor_frame(self._model, batch, size), self._dtype),
             "sampling": (floors.sampling(self._model, batch), self._wide),
-            "codec": (floors.codec_frame(self._codec, batch, self._wide.itemsize), self._wide),
+            "codec": (floors.codec_frame(self._codec, batch, self._codec_dtype.itemsize), self._codec_dtype),
         }
 
     def _add(

@@ -23,6 +23,8 @@ from benchmarks.parts import PARTS, Parts
 from benchmarks.rates import DeviceRates
 from benchmarks.timing import Timing
 from tts_engine.checkpoint import Checkpoint, Networks, load_networks
+from tts_engine.config import EngineConfig
+from tts_engine.devices import codec_is_mixed
 
 _SPARE_FRAMES = 8
 
@@ -35,7 +37,8 @@ class Runs:
         self._folder, self._plan, self._keep = folder, plan, keep
         self._checkpoint = Checkpoint.read(folder)
         self._dtypes = {plan.dtype, torch.promote_types(plan.dtype, torch.float32)}
-        self.report = Report(self._checkpoint, plan.dtype, KNOWN)
+        self._mixed_codec = codec_is_mixed(EngineConfig.codec_precision, plan.device, plan.dtype)
+        self.report = Report(self._checkpoint, plan.dtype, KNOWN, mixed_codec=self._mixed_codec)
         self.notes: list[str] = []
         self.failed = 0
 
@@ -43,7 +46,9 @@ class Runs:
         """Measure everything; returns what the device does at best."""
         rates = self._look()
         with self._noting("the networks"):
-            networks = load_networks(self._checkpoint, self._plan.device, self._plan.dtype)
+            networks = load_networks(
+                self._checkpoint, self._plan.device, self._plan.dtype, mixed_codec=self._mixed_codec
+            )
             for measure in (self._measure_steps, self._measure_parts):
                 measure(networks)
                 self._release()  # the runner's buffers make room for those of the parts

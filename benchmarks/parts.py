@@ -15,11 +15,10 @@ from benchmarks.frame_step import Place
 from benchmarks.timing import Timing, timed
 from tts_engine.audio import to_pcm16
 from tts_engine.config import CODEBOOKS
-from tts_engine.kv_cache import KeyValueCache
-from tts_engine.model_config import TransformerConfig
 from tts_engine.networks.layers import rotary_table
 from tts_engine.request import Speak
 from tts_engine.sampling import SamplingRows, uniforms
+from tts_engine.slot_state import new_cache, new_frame_cache
 
 PARTS = ("talker", "predictor", "sampling", "codec")
 
@@ -32,8 +31,8 @@ class Parts:
         model, device, dtype = place.checkpoint.model, place.device, place.dtype
         talker = model.talker
         self._length = context + 1
-        self._cache = self._allocate(talker, self._length)
-        self._frame_cache = self._allocate(model.predictor, CODEBOOKS)
+        self._cache = new_cache(talker, place.slots, self._length, device, dtype)
+        self._frame_cache = new_frame_cache(model.predictor, place.slots, device, dtype)
         self._rotary = rotary_table(self._length, talker.head_dim, talker.rope_theta, device, dtype)
         self._state = self._networks.codec.allocate(place.slots, frames_per_call=1)
         self._sampling = SamplingRows(place.slots, model, device)
@@ -74,21 +73,11 @@ class Parts:
     def _sample(self, rows: int) -> Tensor:
         frames, targets = self._frames[:rows], self._rows[:rows]
         random = uniforms(self._sampling.seed[:rows], frames)
-        codes = self._sampling.first_codes(self._first_scores[:rows], frames, random[:, 0], targets)
+        shortlist = self._sampling.shortlist(rows) if self._place.device.type == "cpu" else 0
+        codes = self._sampling.first_codes(self._first_scores[:rows], frames, random[:, 0], targets, shortlist)
         for codebook in range(1, CODEBOOKS):
-            codes = self._sampling.predicted_codes(self._scores[:rows], random[:, codebook])
+            codes = self._sampling.predicted_codes(self._scores[:rows], random[:, codebook], shortlist)
         return codes
 
     def _decode(self, rows: int) -> Tensor:
         return to_pcm16(self._networks.codec.decode(self._codes[:rows, :, None], self._state, self._rows[:rows]))
-
-    def _allocate(self, config: TransformerConfig, length: int) -> KeyValueCache:
-        return KeyValueCache(
-            layers=config.layers,
-            slots=self._place.slots,
-            kv_heads=config.kv_heads,
-            length=length,
-            head_dim=config.head_dim,
-            device=self._place.device,
-            dtype=self._place.dtype,
-        )

@@ -31,6 +31,7 @@ def test_an_unknown_parameter_is_refused_with_a_list_of_the_known() -> None:
         ("voice_cache_mb", "-1", "voice_cache_mb must not be negative, got -1"),
         ("prefix_cache_mb", "-1", "prefix_cache_mb must not be negative, got -1"),
         ("pretokenizer", "gpt2", "pretokenizer must be 'qwen2' or 'mistral', got 'gpt2'"),
+        ("codec_precision", "half", "codec_precision must be 'auto' or 'float32' or 'bfloat16', got 'half'"),
     ],
 )
 def test_a_bad_size_is_refused_by_name(key: str, text: str, complaint: str) -> None:

@@ -93,7 +93,9 @@ def test_a_slot_takes_what_was_reckoned(demo: Demo, size: str, dtype: torch.dtyp
     codec = networks.codec.slot_bytes(frames_per_call=1)
     slot = slot_memory(files.model, config, codec=codec, width=dtype.itemsize)
     small = 2_048  # positions, seeds and sampling values
-    assert 0 <= state(3) - state(2) - (slot.total - slot.working) < small
+    # What is reckoned is a GPU's; a CPU keeps the keys of a frame in float32.
+    wider = slot.frame_keys if dtype == torch.bfloat16 else 0
+    assert 0 <= state(3) - state(2) - (slot.total - slot.working) - wider < small
 
 
 ROOM = SlotMemory(keys=400 * MIB, frame_keys=0, codec=5 * MIB, text=MIB, sampling=0, working=6 * MIB)

@@ -84,3 +84,38 @@ def test_as_many_prompts_are_read_as_fit_a_time_and_one_always() -> None:
     pace.read(2, 2, 0.030)
     assert pace.prompt_seconds == pytest.approx(0.010)
     assert [pace.prompts_within(seconds) for seconds in (-1.0, 0.0, 0.015, 0.035)] == [1, 1, 1, 3]
+
+
+def test_a_prompt_read_before_any_step_was_measured_counts_until_one_was() -> None:
+    pace = Pace(4)
+    pace.read(1, 1, 0.030)
+    assert pace.prompt_seconds == 0.030, "how much of it was the step is not known"
+    pace.stepped(1, 0.010, 0.0)
+    for _ in range(2):
+        pace.read(1, 1, 0.015)
+        assert pace.prompt_seconds == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("prompt", [0.001, 0.010, 0.050, 0.100, 0.230, 1.0])
+def test_before_anybody_speaks_so_many_prompts_are_read_that_all_are_heard_no_later_on_average(prompt: float) -> None:
+    """Written out for steps of 100 ms, in which one prompt a step can be borne once somebody speaks."""
+    pace = measured(8, {1: 0.1, 8: 0.1})
+    pace.read(1, 1, 0.1 + prompt)
+    read = pace.opening(0, 8)
+    a_step = max(1, int(0.1 / prompt))
+
+    def mean(first: int) -> float:
+        heard = [first * prompt + 0.1] * first
+        while len(heard) < 8:
+            joining = min(a_step, 8 - len(heard))
+            heard += [heard[-1] + joining * prompt + 0.1] * joining
+        return sum(heard) / 8
+
+    least = min(8, max(1, int(0.05 / prompt)))
+    assert mean(read) <= mean(least) * 1.0001
+    assert read == max(first for first in range(least, 9) if mean(first) <= mean(least) * 1.0001)
+    assert pace.opening(3, 0) == 0
+
+
+def test_before_anything_is_measured_one_prompt_is_read() -> None:
+    assert (Pace(8).opening(0, 8), Pace(8).opening(1, 7)) == (1, 0)

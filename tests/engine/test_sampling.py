@@ -122,6 +122,49 @@ def test_greedy_takes_the_lowest_of_equals_whatever_the_number_drawn() -> None:
     assert pick(scores, rules(0.0, 50, 1.0, 3), torch.tensor([0.0, 0.5, 0.999])).tolist() == [1, 1, 1]
 
 
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from([0.0, 0.7, 0.9]), st.integers(1, 60), st.sampled_from([0.3, 0.9, 1.0])),
+        min_size=1,
+        max_size=8,
+    ),
+    vocab=st.sampled_from([130, 1_088, 2_048, 3_072]),
+    grid=st.sampled_from([0.0, 0.01, 0.5, 4.0]),
+    suppressed=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=150)
+def test_of_a_shortlist_the_choice_is_that_of_all_to_the_bit(
+    rows: list[tuple[float, int, float]], vocab: int, grid: float, suppressed: bool, seed: int
+) -> None:
+    """The coarser the grid scores lie on, the more of them are equal, also at the k-th place and the list's end."""
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randn(len(rows), vocab, generator=draw) * 3
+    if grid:
+        scores = (scores / grid).round() * grid
+    if suppressed:
+        scores[:, vocab // 3 :] = -math.inf
+    temperature, top_k, top_p = zip(*rows, strict=True)
+    values = (torch.tensor(temperature), torch.tensor(top_k), torch.tensor(top_p))
+    for number in torch.rand(20, len(rows), generator=draw):
+        assert torch.equal(pick(scores, values, number, 128), pick(scores, values, number))
+
+
+@pytest.mark.parametrize(
+    ("talker", "predictor", "shortlist"),
+    [((0.9, 50), (0.9, 50), 128), ((0.9, 50), (0.9, 70), 192), ((0.0, 0), (0.0, 0), 64), ((0.9, 50), (0.9, 0), 0)],
+)
+def test_a_shortlist_holds_what_every_row_may_choose(
+    rows: SamplingRows, talker: tuple[float, int], predictor: tuple[float, int], shortlist: int
+) -> None:
+    rows.admit(0, Sampling(**{**vars(BASE), "temperature": 0.5, "top_k": 3}))
+    values = {"temperature": talker[0], "top_k": talker[1]}
+    values |= {"predictor_temperature": predictor[0], "predictor_top_k": predictor[1]}
+    rows.admit(1, Sampling(**{**vars(BASE), **values}))
+    assert rows.shortlist(2) == shortlist
+    assert rows.shortlist(1) == 64
+
+
 @pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-20, 1e-6])
 def test_a_temperature_as_small_as_a_float_can_be_is_as_good_as_greedy(temperature: float) -> None:
     scores = torch.tensor([[-50.0, 5.0, 4.9, -math.inf], [-5.0, -9.0, -4.0, -math.inf]])

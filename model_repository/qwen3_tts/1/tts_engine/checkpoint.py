@@ -72,11 +72,13 @@ class Networks:
     voices: VoiceNetworks | None
 
 
-def load_networks(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Networks:
+def load_networks(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, *, mixed_codec: bool = False
+) -> Networks:
     """Load every tensor this engine uses, and check that none is left over.
 
-    dtype is that of talker and predictor; codec and encoders, which are less forgiving, get at least float32.
-    Raises CheckpointError.
+    dtype is that of talker and predictor; codec and encoders, which are less forgiving, get at least float32, but for
+    what a codec in mixed precision multiplies. Raises CheckpointError.
     """
     wide = torch.promote_types(dtype, torch.float32)
     speaker, encoder = checkpoint.speaker_encoder, checkpoint.codec_encoder
@@ -87,7 +89,7 @@ def load_networks(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
         if speaker_encoder is None:  # a checkpoint fine-tuned to one speaker may still carry it
             weights.leave(("speaker_encoder.",))
     with open_weights(checkpoint.folder / "speech_tokenizer", device) as weights:
-        codec = CodecDecoder.load(weights.cast(wide), checkpoint.codec)
+        codec = CodecDecoder.load(weights.cast(wide), checkpoint.codec, mixed=mixed_codec)
         if speaker_encoder is None or encoder is None:  # only cloning needs the encoder
             weights.leave(("encoder.",))
             return Networks(talker, predictor, codec, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -25,7 +26,7 @@ class Placement:
 
     @classmethod
     def named(cls, device: str, dtype: str, threads: str) -> Self:
-        """From names; on a CPU the number of threads takes effect at once.
+        """From names; on a CPU the number of threads takes effect at once, and large pages for all that is made later.
 
         device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. dtype: `auto` (bfloat16 where the
         device has it, else float32), `float32`, `bfloat16` or `float64`. threads: `auto` or a number. Raises
@@ -35,6 +36,9 @@ class Placement:
         count = threads_named(threads, usable_cores()) if place.type == "cpu" else None
         if count is not None:
             torch.set_num_threads(count)
+            # Products read all weights each step, and take a twentieth less where these lie in pages of 2 MB instead of
+            # 4 kB. torch asks for this once, when it makes its first tensor.
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         return cls(place, dtype_named(dtype, place), count)
 
     @property
@@ -72,6 +76,16 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     if name not in _DTYPES:
         raise SettingsError(f"dtype must be auto, {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
+
+
+def codec_is_mixed(name: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the codec multiplies in bfloat16 what it can: `auto` is where talker and predictor (dtype) do, on a CPU.
+
+    Raises SettingsError for `bfloat16` on a GPU, where TF32 is the precise way to be fast, and in float64.
+    """
+    if name == "bfloat16" and (device.type != "cpu" or dtype == torch.float64):
+        raise SettingsError(f"codec_precision bfloat16 is for a CPU in float32 or bfloat16, not {device} and {dtype}")
+    return name == "bfloat16" or (name == "auto" and device.type == "cpu" and dtype == torch.bfloat16)
 
 
 def cpu_has_bfloat16() -> bool:

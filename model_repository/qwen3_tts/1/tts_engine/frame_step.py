@@ -30,19 +30,20 @@ class FrameStep:
     state: SlotState
     rotary: Rotary
 
-    def __call__(self, rows: int, length: int) -> Tensor:
+    def __call__(self, rows: int, length: int, shortlist: int = 0) -> Tensor:
         """Make the next frame of slots 0 … rows-1: their sheet (see landing.py).
 
         length: how many positions attention reads where it has no kernel that asks the row; above every position.
+        shortlist: how many of the best scores a choice looks at, where the host may wait for it; 0: all.
         """
         talker, predictor, state = self.networks.talker, self.networks.predictor, self.state
         targets, hidden = state.targets[:rows], state.hidden[:rows]
         frames, positions = state.frames[:rows], state.positions[:rows]
         random = uniforms(state.sampling.seed[:rows], frames)
-        first = state.sampling.first_codes(talker.logits(hidden), frames, random[:, 0], targets)
+        first = state.sampling.first_codes(talker.logits(hidden), frames, random[:, 0], targets, shortlist)
 
         def pick(scores: Tensor, codebook: int) -> Tensor:
-            return state.sampling.predicted_codes(scores, random[:, codebook])
+            return state.sampling.predicted_codes(scores, random[:, codebook], shortlist)
 
         codes = predictor.predict(hidden, first, state.frame_cache, pick)
         # A row that chose the end code is decoded too, with some other code: its sound is thrown away.

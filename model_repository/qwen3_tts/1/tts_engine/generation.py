@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .config import FRAME_SECONDS, EngineConfig
 from .counts import Statistics
 from .errors import TtsError
-from .pace import Pace
+from .pace import TOGETHER_SECONDS, Pace
 from .prompt import PromptBuilder
 from .reading import Reader
 from .request import Outcome, Reason, Utterance, add_text
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 # Each costs two copies, in which those who speak must wait.
 _TURNS_PER_STEP = 4
-# However much time there is, the first of a crowd should not wait until the prompts of all of it are read.
-_TOGETHER_SECONDS = 0.05
 _SILENT_FRAMES_TRIMMED = 4
 # A frame that never gets louder (-80 dBFS) is digital silence, however it was made.
 _SILENCE_PEAK = 3
@@ -74,8 +72,8 @@ class Generation:
         self._reader = Reader(prompts, runner)
         self._under_way: deque[_Step] = deque()
         self._landed_at = 0.0
-        # When the prompt was begun that was read after the last launch: the device does that before the next step.
-        self._reading_since: float | None = None
+        # When the prompts were begun, and how many, that the device reads before the next step without it.
+        self._read: tuple[float, int] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -134,16 +132,21 @@ class Generation:
     def advance(self) -> None:
         """Let in who can come in, start a frame for all who can speak, and hand out the frames that are due."""
         self._expire()
-        began, prompts = (self._clock(), 0) if self._reading_since is None else (self._reading_since, 1)
-        self._reading_since = None
-        prompts += self._let_in()
+        began, prompts = self._read or (self._clock(), 0)
+        self._read = None
+        let_in = self._let_in()
+        prompts += let_in
         self._publish()
+        if let_in and self._opening and any(u.can_speak for u in self._scheduler.running):
+            # Of a crowd the first has come alone: before its first step, see who came while its prompt was read.
+            self._read = (began, prompts)
+            return
         started = self._launch(began, prompts)
         while len(self._under_way) > (self._runner.ahead if started else 0):
             self._land()
         if started:
             now = self._clock()
-            self._reading_since = now if self._reader.read_ahead(self._scheduler.running) else None
+            self._read = (now, 1) if self._reader.read_ahead(self._scheduler.running) else None
 
     def _starving(self) -> list[Utterance]:
         """Who waits for text that has not come."""
@@ -188,12 +191,21 @@ class Generation:
             self._slots.start(newcomer, reading)
         return len(newcomers)
 
+    @property
+    def _opening(self) -> bool:
+        """Whether nobody can be held up: no step has been made for any who is here."""
+        running = self._scheduler.running
+        return not self._scheduler.parked and all(u.generation <= 1 and not u.frames for u in running)
+
     def _bearable_newcomers(self) -> int:
         """As many as hold up those who speak for a step, or for as long as none of their listeners would notice."""
         running = self._scheduler.running
+        if self._opening:
+            ready = sum(utterance.ready for utterance in self._scheduler.waiting)
+            return self._pace.opening(len(running), min(ready, self._scheduler.slots - len(running)))
         step = self._pace.step_seconds(len(running)) if running else 0.0
         spare = tightest_lead(running, self._clock()) - step
-        return self._pace.prompts_within(max(step, min(spare, _TOGETHER_SECONDS)))
+        return self._pace.prompts_within(max(step, min(spare, TOGETHER_SECONDS)))
 
     def _launch(self, began: float, prompts: int) -> bool:
         """Start a frame for all who can speak; false when nobody can."""

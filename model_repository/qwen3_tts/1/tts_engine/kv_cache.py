@@ -83,14 +83,17 @@ class StepView:
     def __init__(self, cache: KeyValueCache, positions: Tensor, length: int) -> None:
         self._cache, self._length = cache, length
         self._positions = positions
-        self._rows = torch.arange(positions.shape[0], device=positions.device)
+        slots = torch.arange(positions.shape[0], device=positions.device)[:, None]
+        heads = torch.arange(cache.keys.shape[2], device=positions.device)
+        # Each head's next place in a layer's storage, seen as one long list of positions.
+        self._places = ((slots * heads.shape[0] + heads) * cache.length + positions[:, None]).flatten()
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store keys and values (B, G, 1, K); returns the rows' first `length` positions, (B, G, length, K)."""
         rows = keys.shape[0]
         stored_keys, stored_values = self._cache.keys[layer, :rows], self._cache.values[layer, :rows]
-        stored_keys[self._rows, :, self._positions] = keys[:, :, 0]
-        stored_values[self._rows, :, self._positions] = values[:, :, 0]
+        for stored, new in ((self._cache.keys[layer], keys), (self._cache.values[layer], values)):
+            stored.flatten(0, 2).index_copy_(0, self._places, new.flatten(0, 2))
         return stored_keys[:, :, : self._length], stored_values[:, :, : self._length]
 
     def place(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .acceleration import Acceleration
 from .checkpoint import Checkpoint, load_networks
 from .config import EngineConfig
-from .devices import Placement
+from .devices import Placement, codec_is_mixed
 from .runner import Runner
 from .sizing import with_slots
 from .voice_encoder import VoiceEncoder
@@ -36,9 +36,10 @@ def load_parts(
     """Load a checkpoint and the voices onto a device. Raises LoadError."""
     device, dtype = place.device, place.dtype
     acceleration.choose(device, dtype)
+    mixed = codec_is_mixed(config.codec_precision, device, dtype)
     files = Checkpoint.read(checkpoint)
     library = VoiceLibrary(voices)
-    networks = load_networks(files, device, dtype)
+    networks = load_networks(files, device, dtype, mixed_codec=mixed)
     config = with_slots(config, files.model, networks.codec, device, dtype)
     encoder = None
     if networks.voices is not None:

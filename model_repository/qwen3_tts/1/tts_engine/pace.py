@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from .config import FRAME_SECONDS
 
+TOGETHER_SECONDS = 0.05
+"""However much time there is, the first of a crowd should not wait until the prompts of all of it are read."""
+
 # A tenth is left for what no step contains: reading prompts, and other programs on the machine.
 _REAL_TIME = 0.9 * FRAME_SECONDS
 # And a fifth where rows are shared: a turn comes when it comes, and those let in must gain on their listeners.
@@ -48,6 +51,7 @@ class Pace:
         self._sizes: list[int] = []
         self._most_parked: int | None = None
         self.prompt_seconds = 0.0
+        self._knows_prompts = False
         self.limits = Limits(slots, slots)
 
     def step_seconds(self, rows: int) -> float:
@@ -72,7 +76,9 @@ class Pace:
     def read(self, prompts: int, rows: int, seconds: float) -> None:
         """Reading `prompts` prompts and a step of `rows` after them took `seconds`."""
         each = max(0.0, seconds - self.step_seconds(rows)) / prompts
-        self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self.prompt_seconds else each
+        self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self._knows_prompts else each
+        # Before any step was measured alone, its share of the time is not known: that is the prompt's until then.
+        self._knows_prompts = bool(self._sizes)
 
     def parked(self, most: int) -> None:
         """There is memory to set `most` listeners aside: more than that cannot share rows."""
@@ -81,6 +87,32 @@ class Pace:
     def prompts_within(self, seconds: float) -> int:
         """How many prompts can be read in that time; one always, or nobody would ever come in."""
         return max(1, int(seconds / self.prompt_seconds)) if self.prompt_seconds else 1
+
+    def opening(self, seated: int, waiting: int) -> int:
+        """How many of `waiting` prompts to read before the first step of `seated` rows, with nobody speaking yet.
+
+        As many as leave the mean first sound no later than it would be if the step came first, or, with nobody seated,
+        after what TOGETHER_SECONDS allow.
+        """
+        least = 0 if seated else min(waiting, self.prompts_within(TOGETHER_SECONDS))
+        if not self.prompt_seconds:
+            return least
+        bound = self._first_sounds(seated, waiting, least) * (1 + 1e-9)
+        counts = range(waiting, least, -1)
+        return next((count for count in counts if self._first_sounds(seated, waiting, count) <= bound), least)
+
+    def _first_sounds(self, seated: int, waiting: int, read: int) -> float:
+        """The sum of seconds to the first sounds of all, when `read` prompts are read and the others step by step."""
+        rows = seated + read
+        elapsed = read * self.prompt_seconds + self.step_seconds(rows)
+        total, left = rows * elapsed, waiting - read
+        while left > 0:
+            step = self.step_seconds(rows)
+            joining = min(left, self.prompts_within(max(step, min(FRAME_SECONDS - step, TOGETHER_SECONDS))))
+            rows += joining
+            elapsed += joining * self.prompt_seconds + self.step_seconds(rows)
+            total, left = total + joining * elapsed, left - joining
+        return total
 
     def _limits(self, now: float) -> Limits:
         width = self._width(now)

@@ -116,7 +116,8 @@ class Runner:
         targets = [nobody if row in held else row for row in range(rows)]
         if self._stream is None:
             self.state.targets[:rows] = torch.tensor(targets)
-            return Flight.of(self.step(rows, -(-(longest + 1) // BLOCK) * BLOCK))
+            length = -(-(longest + 1) // BLOCK) * BLOCK
+            return Flight.of(self.step(rows, length, self.state.sampling.shortlist(rows)))
         with self._on_stream():
             size = self._graphs.size_for(rows)
             berth = self._ring.take()

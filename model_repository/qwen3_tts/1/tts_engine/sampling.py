@@ -22,6 +22,8 @@ _ROUNDS = 10
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
+# A whole number of a processor's vectors, so that sums over a shortlist add up in the order of sums over all.
+_SHORTLIST_STEP = 64
 
 
 Rules = tuple[Tensor, Tensor, Tensor]
@@ -72,10 +74,26 @@ class SamplingRows:
         """Views of all values of `slot`."""
         return [tensor[slot] for tensor in (*self.talker, *self.predictor, self.penalty, self.seed, self.seen)]
 
-    def first_codes(self, scores: Tensor, frames: Tensor, uniforms: Tensor, targets: Tensor) -> Tensor:
+    def shortlist(self, rows: int) -> int:
+        """How many of the best scores `pick` should look at for these rows; 0 where a row wants all.
+
+        Reads the rules, for which the host of a GPU would have to wait: for a CPU alone.
+        """
+        most = 0
+        for temperature, top_k, _ in (self.talker, self.predictor):
+            reach = torch.where(temperature[:rows] == 0, 1, top_k[:rows])
+            if not reach.all():
+                return 0
+            most = max(most, int(reach.max()))
+        # Twice as many, since equals at the k-th place all stay.
+        return -(-2 * most // _SHORTLIST_STEP) * _SHORTLIST_STEP
+
+    def first_codes(
+        self, scores: Tensor, frames: Tensor, uniforms: Tensor, targets: Tensor, shortlist: int = 0
+    ) -> Tensor:
         """Choose the first codes (B,) of the next frames, and remember them for the rows `targets` (B,).
 
-        scores (B, V); frames (B,): how many frames each row has made; uniforms (B,).
+        scores (B, V); frames (B,): how many frames each row has made; uniforms (B,). shortlist: see `pick`.
         """
         rows = scores.shape[0]
         penalty = self.penalty[:rows, None].to(scores.dtype)
@@ -83,20 +101,22 @@ class SamplingRows:
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
         scores = scores.masked_fill(self._suppressed, -math.inf)
         early = (frames < MIN_FRAMES)[:, None] & self._ends
-        codes = pick(scores.masked_fill(early, -math.inf), _first_rows(self.talker, rows), uniforms)
+        rules = _first_rows(self.talker, rows)
+        codes = pick(scores.masked_fill(early, -math.inf), rules, uniforms, shortlist)
         self.seen.index_put_((targets, codes), self._used)
         return codes
 
-    def predicted_codes(self, scores: Tensor, uniforms: Tensor) -> Tensor:
-        """Choose the codes (B,) of one of the other codebooks from scores (B, V)."""
-        return pick(scores, _first_rows(self.predictor, scores.shape[0]), uniforms)
+    def predicted_codes(self, scores: Tensor, uniforms: Tensor, shortlist: int = 0) -> Tensor:
+        """Choose the codes (B,) of one of the other codebooks from scores (B, V). shortlist: see `pick`."""
+        return pick(scores, _first_rows(self.predictor, scores.shape[0]), uniforms, shortlist)
 
 
-def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
+def pick(scores: Tensor, rules: Rules, uniforms: Tensor, shortlist: int = 0) -> Tensor:
     """Sample ids (B,) from scores (B, V) by rules and uniforms (B,).
 
     temperature 0 takes the best score (the lowest id among equals). Of equals at the k-th place all stay.
-    uniforms are in [0, 1).
+    uniforms are in [0, 1). shortlist: above every top_k, and only so many of the best scores are looked at; the choice
+    is the same, and the host waits for it. 0 looks at all.
     """
     temperature, top_k, top_p = rules
     fused = kernels.chosen()
@@ -105,10 +125,8 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     greedy = temperature == 0
     # A temperature near 0 would make scores infinite; at 1e-6 a choice is long as good as greedy.
     scale = torch.where(greedy, 1.0, temperature).clamp(min=1e-6).to(scores.dtype)
-    ordered, ids = torch.sort(scores / scale[:, None], dim=-1, descending=True, stable=True)
-    vocab = scores.shape[1]
-    last = torch.where(top_k > 0, top_k, vocab).clamp(max=vocab) - 1
-    ordered = ordered.masked_fill(ordered < ordered.gather(1, last[:, None]), -math.inf)
+    ordered, ids, lowest = _ranked(scores / scale[:, None], torch.where(greedy, 1, top_k), shortlist)
+    ordered = ordered.masked_fill(ordered < lowest, -math.inf)
     before = _cumulative_before(ordered.softmax(-1))
     keep = (before < top_p[:, None]) | (top_p[:, None] >= 1.0)
     keep[:, :1].fill_(True)
@@ -117,6 +135,23 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor) -> Tensor:
     # Rounding may leave the whole mass a hair below the number drawn; ids without mass are never chosen.
     place = torch.minimum(place, (mass > 0).sum(-1) - 1).clamp(min=0)
     return ids.gather(1, torch.where(greedy, 0, place)[:, None])[:, 0]
+
+
+def _ranked(scores: Tensor, top_k: Tensor, shortlist: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores from the best down, of equals the lowest id first: (B, n) each of them and of their ids; and the k-th.
+
+    n is shortlist, unless that cuts through equals that all must stay. The k-th (B, 1) is the last without a top_k.
+    """
+    vocab = scores.shape[1]
+    if 0 < shortlist < vocab:
+        ids = scores.topk(shortlist, sorted=False).indices.sort(dim=-1).values
+        ordered, order = scores.gather(1, ids).sort(dim=-1, descending=True, stable=True)
+        lowest = ordered.gather(1, top_k[:, None] - 1)
+        if (ordered[:, -1:] < lowest).all():
+            return ordered, ids.gather(1, order), lowest
+    ordered, ids = torch.sort(scores, dim=-1, descending=True, stable=True)
+    last = torch.where(top_k > 0, top_k, vocab).clamp(max=vocab) - 1
+    return ordered, ids, ordered.gather(1, last[:, None])
 
 
 def _first_rows(rules: Rules, rows: int) -> Rules:

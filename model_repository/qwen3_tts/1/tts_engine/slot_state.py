@@ -69,7 +69,7 @@ class SlotState:
 
         return cls(
             cache=new_cache(model.talker, slots, positions_per_slot(config), device, dtype),
-            frame_cache=new_cache(model.predictor, slots, CODEBOOKS, device, dtype),
+            frame_cache=new_frame_cache(model.predictor, slots, device, dtype),
             codec=codec.allocate(slots, frames_per_call=1),
             sampling=SamplingRows(slots, model, device),
             hidden=torch.zeros(slots + 1, model.talker.hidden, device=device, dtype=dtype),
@@ -143,3 +143,11 @@ def new_cache(
         device=device,
         dtype=dtype,
     )
+
+
+def new_frame_cache(config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype) -> KeyValueCache:
+    """Storage for the predictor's keys and values of one frame."""
+    if device.type == "cpu":
+        # So few keys a CPU attends to faster in float32, which holds those of bfloat16 as they are.
+        dtype = torch.promote_types(dtype, torch.float32)
+    return new_cache(config, slots, CODEBOOKS, device, dtype)

@@ -127,8 +127,11 @@ class CodecDecoder:
     tail_shapes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def load(cls, weights: Weights, config: CodecConfig) -> CodecDecoder:
-        """Take all decoder tensors; what only the encoder or training uses is left."""
+    def load(cls, weights: Weights, config: CodecConfig, *, mixed: bool = False) -> CodecDecoder:
+        """Take all decoder tensors; what only the encoder or training uses is left.
+
+        mixed: the vocoder in mixed precision (codec_layers.py).
+        """
         weights.leave(("decoder.quantizer.rvq_first.input_proj", "decoder.quantizer.rvq_rest.input_proj"))
         shapes, latent, wide = TailShapes(), config.latent, config.codebook_dim
         blocks, channels = [], config.channels
@@ -136,7 +139,7 @@ class CodecDecoder:
         upsample = tuple(_load_upsample(weights, i, shapes, latent, r) for i, r in enumerate(config.upsampling_ratios))
         vocoder_entry = CausalConv.load(weights, "decoder.decoder.0", shapes, (latent, channels), 7)
         for index, rate in enumerate(config.upsample_rates, start=1):
-            blocks.append(VocoderBlock.load(weights, f"decoder.decoder.{index}", shapes, channels, rate))
+            blocks.append(VocoderBlock.load(weights, f"decoder.decoder.{index}", shapes, channels, rate, mixed=mixed))
             channels //= 2
         last = len(blocks) + 1
         out = [weights.take(f"decoder.quantizer.{p}.output_proj.weight", wide, wide // 2, 1) for p in _PARTS]
@@ -149,7 +152,7 @@ class CodecDecoder:
             upsample=upsample,
             vocoder_entry=vocoder_entry,
             vocoder=tuple(blocks),
-            activation=SnakeBeta.load(weights, f"decoder.decoder.{last}", channels),
+            activation=SnakeBeta.load(weights, f"decoder.decoder.{last}", channels, mixed=mixed),
             exit=CausalConv.load(weights, f"decoder.decoder.{last + 1}", shapes, (channels, 1), 7),
             tail_shapes=tuple(shapes.shapes),
         )

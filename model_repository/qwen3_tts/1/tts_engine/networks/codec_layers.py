@@ -4,6 +4,9 @@ calls gives the same sound.
 Samples stand in rows and channels beside each other, (B, T, C), so that a convolution is one matrix product over a
 sliding view of its input. Each stateful layer names the state it keeps by an index into the tails of a `Streams`; a
 call works on the first B streams and updates them in place, but for those that are held.
+
+Mixed precision, for a CPU: the dilated convolutions, seven tenths of all arithmetic, multiply bfloat16, and sines are
+taken of float16; sums along the network, activations and all other products stay as precise as they are without it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from ..weights import Weights
 from .convolution import Convolution
 from .linear import Linear
 
+_LARGEST_HALF = torch.finfo(torch.float16).max
+
 
 @dataclass(frozen=True)
 class Streams:
@@ -32,10 +37,13 @@ class Streams:
     targets: Tensor
 
     def join(self, index: int, x: Tensor) -> Tensor:
-        """x (B, T, C) behind what is remembered of it, (B, n+T, C); the new end is remembered."""
+        """x (B, T, C) behind what is remembered of it, (B, n+T, C); the new end is remembered.
+
+        A tail may be of a wider dtype than x, whose numbers it then holds as they are.
+        """
         tail = self.tails[index]
-        joined = torch.cat((tail[: x.shape[0]], x), dim=1)
-        tail.index_copy_(0, self.targets, joined[:, -tail.shape[1] :])
+        joined = torch.cat((tail[: x.shape[0]].to(x.dtype), x), dim=1)
+        tail.index_copy_(0, self.targets, joined[:, -tail.shape[1] :].to(tail.dtype))
         return joined
 
 
@@ -68,18 +76,25 @@ class CausalConv:
         kernel: int,
         *,
         dilation: int = 1,
+        products: torch.dtype | None = None,
     ) -> CausalConv:
-        """Take `prefix`.conv.{weight,bias} of a convolution from channels[0] to channels[1]."""
+        """Take `prefix`.conv.{weight,bias} of a convolution from channels[0] to channels[1].
+
+        products: what is multiplied, if that is not of the weights' own dtype.
+        """
         incoming, outgoing = channels
         weight = weights.take(f"{prefix}.conv.weight", outgoing, incoming, kernel)
+        bias, dtype = weights.take(f"{prefix}.conv.bias", outgoing), products or weight.dtype
         return cls(
-            convolution=Convolution.of(weight, weights.take(f"{prefix}.conv.bias", outgoing), dilation),
+            convolution=Convolution.of(weight.to(dtype), bias.to(dtype), dilation),
             tail=shapes.add((kernel - 1) * dilation, incoming) if kernel > 1 else None,
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, T, C) → (B, T, C')."""
-        return self.convolution(x if self.tail is None else streams.join(self.tail, x))
+        narrow = x.to(self.convolution.dtype)
+        joined = narrow if self.tail is None else streams.join(self.tail, narrow)
+        return self.convolution(joined).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -149,17 +164,19 @@ class CausalUpsample:
 class SnakeBeta:
     """The periodic activation x + sin²(αx)/β, per channel (arXiv 2206.04658 with a separate magnitude).
 
-    root: 1/√β, so that the square is the last thing to be done.
+    root: 1/√β, so that the square is the last thing to be done. mixed: sines of float16, which take a CPU a third of
+    the time; they are off by up to 2^-11 of the angle, eight times less than bfloat16 would be.
     """
 
     alpha: Tensor
     root: Tensor
+    mixed: bool
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, channels: int) -> SnakeBeta:
+    def load(cls, weights: Weights, prefix: str, channels: int, *, mixed: bool) -> SnakeBeta:
         """Take `prefix`.{alpha,beta}, which are stored as logarithms."""
         alpha, beta = weights.take(f"{prefix}.alpha", channels), weights.take(f"{prefix}.beta", channels)
-        return cls(alpha.exp(), (beta.exp() + 1e-9).rsqrt())
+        return cls(alpha.exp(), (beta.exp() + 1e-9).rsqrt(), mixed)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""
@@ -167,8 +184,13 @@ class SnakeBeta:
         if fused is not None:
             return fused.snake_beta(x, self.alpha, self.root)
         # In place, since on a CPU this is all memory traffic.
-        wave = (x * self.alpha).sin_().mul_(self.root)
-        return torch.addcmul(x, wave, wave)
+        angle = x * self.alpha
+        if self.mixed:
+            # An angle that float16 cannot hold would be infinite, and its sine no number.
+            wave = angle.half().clamp_(-_LARGEST_HALF, _LARGEST_HALF).sin_().to(x.dtype).mul_(self.root)
+        else:
+            wave = angle.sin_().mul_(self.root)
+        return torch.addcmul(x, wave, wave, out=wave)
 
 
 @dataclass(frozen=True)
@@ -212,13 +234,15 @@ class ResidualUnit:
     pointwise: CausalConv
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int, dilation: int) -> ResidualUnit:
+    def load(
+        cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int, dilation: int, *, mixed: bool
+    ) -> ResidualUnit:
         """Take the tensors under `prefix`."""
-        both = (channels, channels)
+        both, products = (channels, channels), torch.bfloat16 if mixed else None
         return cls(
-            before=SnakeBeta.load(weights, f"{prefix}.act1", channels),
-            dilated=CausalConv.load(weights, f"{prefix}.conv1", shapes, both, 7, dilation=dilation),
-            between=SnakeBeta.load(weights, f"{prefix}.act2", channels),
+            before=SnakeBeta.load(weights, f"{prefix}.act1", channels, mixed=mixed),
+            dilated=CausalConv.load(weights, f"{prefix}.conv1", shapes, both, 7, dilation=dilation, products=products),
+            between=SnakeBeta.load(weights, f"{prefix}.act2", channels, mixed=mixed),
             pointwise=CausalConv.load(weights, f"{prefix}.conv2", shapes, both, 1),
         )
 
@@ -236,14 +260,16 @@ class VocoderBlock:
     units: tuple[ResidualUnit, ...]
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int, rate: int) -> VocoderBlock:
+    def load(
+        cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int, rate: int, *, mixed: bool
+    ) -> VocoderBlock:
         """Take the tensors under `prefix`.block."""
         half = channels // 2
         return cls(
-            activation=SnakeBeta.load(weights, f"{prefix}.block.0", channels),
+            activation=SnakeBeta.load(weights, f"{prefix}.block.0", channels, mixed=mixed),
             upsample=CausalUpsample.load(weights, f"{prefix}.block.1", shapes, (channels, half), 2 * rate, rate),
             units=tuple(
-                ResidualUnit.load(weights, f"{prefix}.block.{2 + i}", shapes, half, dilation)
+                ResidualUnit.load(weights, f"{prefix}.block.{2 + i}", shapes, half, dilation, mixed=mixed)
                 for i, dilation in enumerate((1, 3, 9))
             ),
         )

@@ -23,7 +23,10 @@ _WINDOW_BYTES = 1 << 21
 
 @dataclass(frozen=True)
 class Convolution:
-    """Weights of a convolution without padding: either a product over windows, or planes (C', C, 1, kernel)."""
+    """Weights of a convolution without padding: either a product over windows, or planes (C', C, 1, kernel).
+
+    What it multiplies, and what comes of it, is of the weights' dtype.
+    """
 
     product: Linear | None
     planes: Tensor | None
@@ -43,6 +46,11 @@ class Convolution:
         if on_cpu:
             planes = torch.ops.mkldnn._reorder_convolution_weight(planes, [0, 0], [1, 1], [1, dilation])
         return cls(None, planes, bias, kernel, dilation)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs and outputs."""
+        return self.bias.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, (kernel-1)·dilation + T, C), contiguous → (B, T, C'), contiguous."""

@@ -8,6 +8,7 @@ predictor's fifteen chained passes are sensitive to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -36,6 +37,12 @@ class Rotary:
     cos: Tensor
     sin: Tensor
 
+    @cached_property
+    def turning(self) -> Tensor:
+        """The sines as the halves of a head meet them when they have changed places: the first negative."""
+        first, second = self.sin.chunk(2, dim=-1)
+        return torch.cat((-first, second), dim=-1)
+
     def at(self, positions: Tensor) -> Rotary:
         """The rows of `positions` (B, T), of a table indexed by position: (B, T, K)."""
         return Rotary(self.cos[positions], self.sin[positions])
@@ -60,9 +67,8 @@ def rotary_of(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Apply rotary embedding to heads x (B, H, T, K): pairs are (k, k + K/2)."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return x * rotary.cos[:, None] + turned * rotary.sin[:, None]
+    turned = x.roll(x.shape[-1] // 2, dims=-1).mul_(rotary.turning[:, None])
+    return (x * rotary.cos[:, None]).add_(turned)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -70,6 +76,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     fused = kernels.chosen()
     if fused is not None:
         return fused.rms_norm(x, weight, eps)
+    if x.device.type == "cpu":
+        return weight * F.rms_norm(x, x.shape[-1:], None, eps)  # to the bit what follows, in fewer calls
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * wide.to(x.dtype)
@@ -85,43 +93,79 @@ def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tens
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Several prompts end to end, of which each looks at itself alone: on a CPU their attention is computed one by one.
+
+    Together it would cost the square of all their positions. queries, keys: how many each has. masks: bool (T, T_all)
+    of each.
+    """
+
+    queries: list[int]
+    keys: list[int]
+    masks: list[Tensor]
+
+    @classmethod
+    def of(cls, owners: Tensor, places: Tensor) -> Parts:
+        """owners (T_all,): whose each key is. places (T,): of each query among the keys."""
+        keys, queries = owners.bincount().tolist(), owners[places].bincount().tolist()
+        masks = [torch.ones(q, k, dtype=torch.bool).tril(k - q) for q, k in zip(queries, keys, strict=True)]
+        return cls(queries, keys, masks)
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """As `attend`, below."""
+        parts = zip(query.split(self.queries, 2), keys.split(self.keys, 2), values.split(self.keys, 2), strict=True)
+        return torch.cat([attend(*part, mask) for part, mask in zip(parts, self.masks, strict=True)], dim=1)
+
+
+@dataclass(frozen=True)
 class Attention:
     """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer.
 
-    inward: queries, keys and values of all heads in one product.
+    inward: queries, keys and values of all heads in one product. head_norms (H+G, K): the norm of each query and key
+    head, so that all are one operation where there is no kernel.
     """
 
     inward: Linear
     output: Linear
     query_norm: Tensor | None
     key_norm: Tensor | None
+    head_norms: Tensor | None
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool) -> Attention:
         """Take the tensors under `prefix` (…self_attn)."""
         wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
         parts = (("q_proj", wide), ("k_proj", narrow), ("v_proj", narrow))
+        query_norm = weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None
+        key_norm = weights.take(f"{prefix}.k_norm.weight", config.head_dim) if normed else None
+        head_norms = None
+        if query_norm is not None and key_norm is not None:
+            head_norms = torch.cat((query_norm.expand(config.heads, -1), key_norm.expand(config.kv_heads, -1)))
         return cls(
             inward=Linear.stacked([weights.take(f"{prefix}.{name}.weight", n, config.hidden) for name, n in parts]),
             output=Linear.of(weights.take(f"{prefix}.o_proj.weight", config.hidden, wide)),
-            query_norm=weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None,
-            key_norm=weights.take(f"{prefix}.k_norm.weight", config.head_dim) if normed else None,
+            query_norm=query_norm,
+            key_norm=key_norm,
+            head_norms=head_norms,
         )
 
     def project(self, x: Tensor, config: TransformerConfig, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of x (B, T, D)."""
-        query, key, value = self._heads(x, config)
-        if self.query_norm is not None and self.key_norm is not None:
-            query = rms_norm(query, self.query_norm, config.eps)
-            key = rms_norm(key, self.key_norm, config.eps)
-        return (
-            rotate(query.transpose(1, 2), rotary),
-            rotate(key.transpose(1, 2), rotary),
-            value.transpose(1, 2),
-        )
+        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
+        both, value = heads.split((config.heads + config.kv_heads, config.kv_heads), dim=-2)
+        if self.head_norms is not None:
+            both = rms_norm(both, self.head_norms, config.eps)
+        query, key = rotate(both.transpose(1, 2), rotary).split((config.heads, config.kv_heads), dim=1)
+        return query, key, value.transpose(1, 2)
 
     def over(
-        self, x: Tensor, config: TransformerConfig, rotary: Rotary, cache: Cache, layer: int, mask: Tensor | None
+        self,
+        x: Tensor,
+        config: TransformerConfig,
+        rotary: Rotary,
+        cache: Cache,
+        layer: int,
+        mask: Tensor | Parts | None,
     ) -> Tensor:
         """Attention of x (B, T, D) over itself and what `cache` holds of `layer`, before the output: (B, T, H·K)."""
         fused = kernels.chosen()
@@ -140,13 +184,20 @@ class Attention:
         return query, key, value
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Parts | None) -> Tensor:
     """Attention of query (B, H, T, K) over keys and values (B, G, T_all, K): (B, T, H·K).
 
-    mask: bool, broadcastable to (B, 1, T, T_all), true where a query may look; None lets all see all.
+    mask: bool, broadcastable to (B, 1, T, T_all), true where a query may look; None lets all see all. Keys and values
+    may be of a wider dtype than the query, in which attention is then computed.
     """
+    if isinstance(mask, Parts):
+        return mask.attend(query, keys, values)
     rows, heads, tokens, width = query.shape
     shared = keys.shape[1]
+    if tokens == 1 and mask is None and query.device.type == "cpu":
+        return _attend_to_few(query, keys, values)
+    if keys.dtype != query.dtype:
+        return attend(query.to(keys.dtype), keys, values, mask).to(query.dtype)
     if tokens == 1 and heads != shared:
         # One query each: the heads of a group become the query axis, and no key is copied.
         grouped = query.view(rows, shared, heads // shared, width)
@@ -162,6 +213,17 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> 
 def _for_each_head(shared: Tensor, heads: int) -> Tensor:
     """Keys or values (B, G, T, K) of groups as those of their heads, (B, H, T, K)."""
     return shared[:, :, None].expand(-1, -1, heads // shared.shape[1], -1, -1).flatten(1, 2)
+
+
+def _attend_to_few(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """As `attend`, of one query a row over keys that all may be looked at: on a CPU two products of many small matrices
+    take a third of the time of torch's attention, which is made for many keys."""
+    rows, heads, _, width = query.shape
+    shared = keys.shape[1]
+    grouped = (query.to(keys.dtype) * width**-0.5).reshape(rows * shared, heads // shared, width)
+    scores = torch.bmm(grouped, keys.flatten(0, 1).transpose(1, 2))
+    out = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
+    return out.view(rows, 1, heads * width).to(query.dtype)
 
 
 @dataclass(frozen=True)
@@ -186,7 +248,7 @@ class SwiGlu:
         if fused is not None:
             return self.down(fused.gated(both))
         gate, up = both.chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(F.silu(gate).mul_(up))
 
 
 @dataclass(frozen=True)
@@ -223,7 +285,7 @@ class DecoderStack:
             )
         return cls(config, tuple(layers), weights.take(f"{prefix}.norm.weight", config.hidden))
 
-    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | Parts | None) -> Tensor:
         """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
         eps = self.config.eps
         after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)

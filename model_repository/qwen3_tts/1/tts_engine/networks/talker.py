@@ -16,7 +16,7 @@ from .. import kernels
 from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
-from .layers import DecoderStack, Rotary
+from .layers import DecoderStack, Parts, Rotary
 from .linear import Linear
 
 
@@ -76,8 +76,12 @@ class Talker:
         each place of the cache is. An input looks at its own prompt's places up to its own. Returns hidden states
         (T, D).
         """
-        mine = owners == owners[places][:, None]
-        mask = mine & (torch.arange(owners.shape[0], device=x.device) <= places[:, None])
+        mask: Tensor | Parts
+        if x.device.type == "cpu":
+            mask = Parts.of(owners, places)
+        else:
+            mine = owners == owners[places][:, None]
+            mask = mine & (torch.arange(owners.shape[0], device=x.device) <= places[:, None])
         return self.stack.forward(x[None], rotary.at(positions[None]), cache.packed(places), mask)[0]
 
     def step(self, x: Tensor, rotary: Rotary, cache: KeyValueCache, positions: Tensor, length: int) -> Tensor:
