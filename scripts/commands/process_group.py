@@ -6,17 +6,15 @@ what the process is for.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-# Found before any fork: behind one, only what takes no lock is safe.
-_PRCTL = ctypes.CDLL(None).prctl
-_PR_SET_PDEATHSIG = 1
+_BOUND = Path(__file__).with_name("bound.py")
 
 
 class ProcessGroup:
@@ -30,13 +28,8 @@ class ProcessGroup:
         cls, command: Sequence[str | Path], environment: Mapping[str, str], log: Path | None = None
     ) -> Self:
         """The started process; its output goes to our own, or into the file `log`, which is emptied first."""
-        begin = partial(
-            asyncio.create_subprocess_exec,
-            *command,
-            env=environment,
-            process_group=0,
-            preexec_fn=partial(_end_with, os.getpid()),
-        )
+        bound = (sys.executable, "-I", "-S", _BOUND, str(os.getpid()), *command)
+        begin = partial(asyncio.create_subprocess_exec, *bound, env=environment, process_group=0)
         if log is None:
             return cls(await begin())
         with log.open("wb") as output:
@@ -72,13 +65,6 @@ class ProcessGroup:
         """Ends every process of the group at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.leader, signal.SIGKILL)
-
-
-def _end_with(parent: int) -> None:
-    """In the child: be asked to end when the thread that started it has ended, for whatever reason."""
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before this could be asked for
-        os._exit(1)
 
 
 def _group(pid: int) -> int | None:
