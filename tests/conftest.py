@@ -30,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share a run with several workers out our own way."""
+    """Share a run out our own way where it is to be shared by files, as the whole suite is."""
+    if config.getoption("dist") != "loadfile":
+        return None
     # Here, since a run without workers needs no package for them.
     from tests.sharing_out import StackApart
 

@@ -49,7 +49,8 @@ def attention_of(shapes: Shapes, dtype: torch.dtype, hidden: int) -> tuple[Atten
     tensors = [draw(rows, hidden, dtype=dtype) / hidden**0.5 for rows in (wide, narrow, narrow)]
     norms = [1 + draw(shapes.width, dtype=dtype) / 4 for _ in range(2)]
     output = Linear.of(draw(hidden, wide, dtype=dtype))
-    return Attention(Linear.stacked(tensors), output, *norms), config
+    each = [norm.expand(heads, -1) for norm, heads in zip(norms, (config.heads, config.kv_heads), strict=True)]
+    return Attention(Linear.stacked(tensors), output, *norms, torch.cat(each)), config
 
 
 def attention(dtype: torch.dtype, number: int) -> dict[str, float]:

@@ -122,7 +122,7 @@ def test_a_starved_row_costs_the_seven_beside_it_nothing(load_engine: LoadEngine
     starved = Listener(on_frame=lambda count: started.set())
 
     def starve() -> None:
-        engine.submit(Speak(text="Wait for", voice="ryan", utterance="dry", text_complete=False), starved)
+        engine.submit(Speak(text="Wait for", voice="ryan", utterance="dry", text_complete=False, seed=1), starved)
         engine.append("dry", " it now", complete=False)
         assert started.wait(PATIENCE_S)
 
