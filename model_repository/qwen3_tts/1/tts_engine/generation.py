@@ -202,7 +202,9 @@ class Generation:
         running = self._scheduler.running
         if self._opening:
             ready = sum(utterance.ready for utterance in self._scheduler.waiting)
-            return self._pace.opening(len(running), min(ready, self._scheduler.slots - len(running)))
+            room = self._scheduler.slots - len(running)
+            # Who is here and waits for text is held up by nobody, and no first step of theirs will end this.
+            return self._pace.opening(sum(u.can_speak for u in running), min(ready, room))
         step = self._pace.step_seconds(len(running)) if running else 0.0
         spare = tightest_lead(running, self._clock()) - step
         return self._pace.prompts_within(max(step, min(spare, TOGETHER_SECONDS)))
