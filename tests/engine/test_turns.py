@@ -193,10 +193,11 @@ def test_eight_who_come_at_once_to_nobody_are_heard_sooner_than_one_a_step(
         assert sizes[0] == 8
 
 
-def test_who_waits_for_text_before_its_first_step_keeps_nobody_from_coming_in(checkpoint: Checkpoint) -> None:
+@pytest.mark.parametrize("slots", [5, 6])
+def test_who_waits_for_text_before_its_first_step_keeps_nobody_out(checkpoint: Checkpoint, slots: int) -> None:
     clock = Clock()
     runner = TimedRunner(clock, lambda rows: 0.200, prompt=0.500)
-    rehearsal = Rehearsal(checkpoint, replace(CONFIG, slots=6), runner, clock)
+    rehearsal = Rehearsal(checkpoint, replace(CONFIG, slots=slots), runner, clock)
     for _ in range(2):
         rehearsal.listen(lasting(2))
         rehearsal.run()
