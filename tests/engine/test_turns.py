@@ -193,6 +193,26 @@ def test_eight_who_come_at_once_to_nobody_are_heard_sooner_than_one_a_step(
         assert sizes[0] == 8
 
 
+@pytest.mark.parametrize("slots", [5, 6])
+def test_who_waits_for_text_before_its_first_step_keeps_nobody_out(checkpoint: Checkpoint, slots: int) -> None:
+    clock = Clock()
+    runner = TimedRunner(clock, lambda rows: 0.200, prompt=0.500)
+    rehearsal = Rehearsal(checkpoint, replace(CONFIG, slots=slots), runner, clock)
+    for _ in range(2):
+        rehearsal.listen(lasting(2))
+        rehearsal.run()
+    began = []
+    for number in range(5):
+        live = Speak(text="", voice="ryan", seed=9, utterance=f"u{number}", text_complete=False)
+        began.append(rehearsal.submit(live, TimedListener(clock)))
+        rehearsal.generation.extend(began[-1].id, [1], complete=False)
+    rehearsal.run()
+    assert [(utterance.generation, utterance.frames) for utterance in began] == [(1, 0)] * 5, "all are seated, and dry"
+    other = rehearsal.listen(lasting(3))
+    rehearsal.run(until=lambda: bool(other.outcomes))
+    assert other.outcome.reason == "complete"
+
+
 def test_written_text_that_pauses_gives_its_slot_to_others(checkpoint: Checkpoint) -> None:
     clock = Clock()
     runner = TimedRunner(clock, lambda rows: FAST)

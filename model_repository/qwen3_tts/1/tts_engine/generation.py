@@ -200,9 +200,11 @@ class Generation:
     def _bearable_newcomers(self) -> int:
         """As many as hold up those who speak for a step, or for as long as none of their listeners would notice."""
         running = self._scheduler.running
-        if self._opening:
-            ready = sum(utterance.ready for utterance in self._scheduler.waiting)
-            return self._pace.opening(len(running), min(ready, self._scheduler.slots - len(running)))
+        ready = sum(utterance.ready for utterance in self._scheduler.waiting)
+        comers = min(ready, self._scheduler.slots - len(running))
+        if comers and self._opening:
+            # Who is here and waits for text is held up by nobody, and no first step of theirs will end this.
+            return self._pace.opening(sum(u.can_speak for u in running), comers)
         step = self._pace.step_seconds(len(running)) if running else 0.0
         spare = tightest_lead(running, self._clock()) - step
         return self._pace.prompts_within(max(step, min(spare, TOGETHER_SECONDS)))
