@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.serving_texts import CHARACTERS_PER_SECOND, sentences
-from tts_engine import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, Engine, EngineConfig, Sink, Speak
+from tts_engine import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, Engine, EngineConfig, Sink, Speak, chunking
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.kv_cache import KeyValueCache
+from tts_engine.pace import Limits, Pace
 from tts_engine.prompt import Prompt
 from tts_engine.runner import Flight, Newcomer, Parked, Prefilled, Runner
 from tts_engine.sampling_values import Sampling
@@ -37,6 +38,8 @@ PACE = "BENCHMARK_PACE"
 """Environment: how many frames each utterance gets in 80 ms, all in step; empty or 0 for as many as can be."""
 CANCELS = "BENCHMARK_CANCELS"
 """Environment: a file that gets a line of JSON for each cancel: the utterance's seed, and the monotonic time."""
+CHUNK = "BENCHMARK_LARGEST_CHUNK"
+"""Environment: how many frames a response may carry at most; empty for as many as the product lets it."""
 SLOTS = 64
 """Rows of a batch, where the number is left to the engine."""
 FRAME_S = SAMPLES_PER_FRAME / SAMPLE_RATE
@@ -133,8 +136,18 @@ _NO_CACHE = KeyValueCache(
 )
 
 
+class _RealTime(Pace):
+    """Of an engine whose steps take a frame's time by decree: it keeps up with all its rows, and has no time left.
+
+    What is measured would look like a device that is too slow, and most listeners would be made to wait.
+    """
+
+    def _limits(self, now: float) -> Limits:
+        return Limits(self._slots, self._slots, self._slots / FRAME_S)
+
+
 class InstantEngine(Engine):
-    """The engine with that runner. It reads its pace and where to note cancels from the environment."""
+    """The engine with that runner. Its pace, its chunks and where to note cancels come from the environment."""
 
     @classmethod
     def load(cls, checkpoint: Path, config: EngineConfig, voices: Path | None, *_: object, **__: object) -> Self:
@@ -144,8 +157,11 @@ class InstantEngine(Engine):
         files = Checkpoint.read(checkpoint)
         book = VoiceBook(files.model, VoiceLibrary(voices), config.default_voice)
         pace = float(os.environ.get(PACE) or 0) or None
+        chunking.LARGEST_CHUNK = int(os.environ.get(CHUNK) or chunking.LARGEST_CHUNK)
         runner = InstantRunner(_frames_per_token(TextTokenizer(files.folder, config.pretokenizer)), pace)
         engine = cls(files, config, book, runner, encoder=None)
+        if pace == 1.0:
+            engine._generation._pace = engine._admission._pace = _RealTime(config.slots)
         engine._placement = {"device": "none", "dtype": "none"}
         engine._seeds = {}
         engine._noting = threading.Lock()

@@ -1,8 +1,9 @@
 """`python -m benchmarks.streams`: many listeners at once on one frontend, each hearing speech made in real time.
 
 Says how much later than its playback time each message came, and how long a cancel takes from the client's sending it
-to the engine's being told. The engine makes frames of a tone in step, one each 80 ms for everybody, so that all
-messages fall due together: the hardest case. Load and figures only; the parts stand in serving_*.py.
+to the engine's being told. The engine makes frames of a tone in step, one each 80 ms for everybody, and each is a
+message of its own, so that all fall due together: the hardest case. Load and figures only; the parts stand in
+serving_*.py.
 """
 
 from __future__ import annotations
@@ -108,7 +109,11 @@ async def _measure(options: argparse.Namespace, counts: Sequence[int], workspace
         instant=True,
         # One segment each: a seam costs a step, which only an engine that is no faster than real time would miss.
         parameters={"slots": str(max(counts) + 8), "segment_tokens": "4000"},
-        environment={"BENCHMARK_PACE": pace(options.pace), "BENCHMARK_CANCELS": str(notes)},
+        environment={
+            "BENCHMARK_PACE": pace(options.pace),
+            "BENCHMARK_LARGEST_CHUNK": "1",
+            "BENCHMARK_CANCELS": str(notes),
+        },
     )
     rows = []
     async with servers(served, workspace) as addresses:

@@ -86,6 +86,17 @@ def test_as_many_prompts_are_read_as_fit_a_time_and_one_always() -> None:
     assert [pace.prompts_within(seconds) for seconds in (-1.0, 0.0, 0.015, 0.035)] == [1, 1, 1, 3]
 
 
+def test_prompts_too_cheap_to_be_measured_come_in_together_until_they_are_dearer() -> None:
+    pace = Pace(8)
+    pace.stepped(4, 0.08, 1.0)
+    for _ in range(20):
+        pace.read(1, 4, 0.079)
+    assert pace.prompts_within(0.05) >= 49
+    for _ in range(40):
+        pace.read(1, 4, 0.1)
+    assert pace.prompts_within(0.05) == 2
+
+
 def test_a_prompt_read_before_any_step_was_measured_counts_until_one_was() -> None:
     pace = Pace(4)
     pace.read(1, 1, 0.030)

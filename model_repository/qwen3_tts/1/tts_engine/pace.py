@@ -22,6 +22,8 @@ _SMOOTHING = 0.1
 # A process that was stopped, or a machine that was busy, says nothing of the device: no time counts for more than this
 # many times what is known, and no more is believed of the past than so many times what is measured now.
 _HICCUP = 4.0
+# A step now and then is quicker than it was; that is no prompt read in no time, which nothing could be learnt from.
+_LEAST_PROMPT_SECONDS = 1e-3
 # One hiccup is no verdict on a size, and what was too slow once may be fast enough later.
 _TRIALS = 4
 _FORGOTTEN_SECONDS = 30.0
@@ -75,7 +77,7 @@ class Pace:
 
     def read(self, prompts: int, rows: int, seconds: float) -> None:
         """Reading `prompts` prompts and a step of `rows` after them took `seconds`."""
-        each = max(0.0, seconds - self.step_seconds(rows)) / prompts
+        each = max(_LEAST_PROMPT_SECONDS, (seconds - self.step_seconds(rows)) / prompts)
         self.prompt_seconds = _smoothed(self.prompt_seconds, each) if self._knows_prompts else each
         # Before any step was measured alone, its share of the time is not known: that is the prompt's until then.
         self._knows_prompts = bool(self._sizes)
