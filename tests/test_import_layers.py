@@ -49,7 +49,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "manifests": {"audio", "config", "errors"},
     "voice_library": {"errors", "manifests"},
     "voices": {"audio", "errors", "manifests", "model_config", "voice_library"},
-    "voice_encoder": {"audio", "errors", "manifests", "networks"},
+    "voice_encoder": {"audio", "errors", "manifests", "networks", "threads"},
     "playback": set(),
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},
@@ -103,7 +103,17 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     },
     "engine": {
         *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
-        *("live_utterances", "loading", "pace", "preparation", "request", "runner", "voice_encoder", "voices"),
+        *(
+            "live_utterances",
+            "loading",
+            "pace",
+            "preparation",
+            "request",
+            "runner",
+            "threads",
+            "voice_encoder",
+            "voices",
+        ),
     },
     "__init__": {
         "acceleration",

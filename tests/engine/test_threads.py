@@ -1,12 +1,19 @@
 """How many threads a CPU engine computes with."""
 
 import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from tts_engine import SettingsError
-from tts_engine.threads import threads_named, usable_cores
+from tests.conftest import Demo
+from tests.engine.sounds import hum
+from tts_engine import Engine, EngineConfig, SettingsError
+from tts_engine.manifests import Reference
+from tts_engine.threads import on_passing_thread, threads_named, usable_cores
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -45,3 +52,47 @@ def test_so_does_one_told_in_the_old_way(tmp_path: Path, quota: str, cores: int)
 
 def test_without_a_container_all_cores_of_the_process_are_used(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == CORES
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def team_members() -> int:
+    """Threads of this process that Python has not started."""
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
+
+
+def assert_back_to(members: int) -> None:
+    deadline = time.monotonic() + 10
+    while team_members() > members:
+        assert time.monotonic() < deadline, f"{team_members()} threads of teams, {members} before"
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_computes_on_a_passing_thread_leaves_no_team_behind() -> None:
+    def compute() -> int:
+        torch.randn(1 << 20).sin_().sum()
+        return team_members()
+
+    before = team_members()
+    assert on_passing_thread(compute) > before, "it had a team"
+    assert_back_to(before)
+    with pytest.raises(ZeroDivisionError):
+        on_passing_thread(lambda: 1 // 0)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_loading_and_encoding_leave_no_team_beside_the_engines_own(demo: Demo) -> None:
+    checkpoint, recording = demo(model_type="base"), Reference.of(hum(2.0), 24_000, "Some words.")
+    before = team_members()
+    engine = Engine.load(checkpoint, EngineConfig(slots=2), None, device="cpu", threads="2")
+    assert engine._encoder is not None
+    engine._encoder.encode(recording).result()
+    engine._encoder.close()
+    assert_back_to(before)

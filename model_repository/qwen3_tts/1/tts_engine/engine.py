@@ -29,6 +29,7 @@ from .pace import Pace
 from .preparation import Preparation
 from .request import Reason, Sink, Speak, Utterance
 from .runner import Runner
+from .threads import on_passing_thread
 from .voice_encoder import EncodedVoice, VoiceEncoder
 from .voices import Voice, VoiceBook
 
@@ -76,7 +77,8 @@ class Engine:
 
         device, dtype, threads: see `Placement.named`. Raises LoadError.
         """
-        parts = load_parts(checkpoint, config, voices, Placement.named(device, dtype, threads), acceleration)
+        place = Placement.named(device, dtype, threads)
+        parts = on_passing_thread(lambda: load_parts(checkpoint, config, voices, place, acceleration))
         book = VoiceBook(parts.files.model, parts.library, config.default_voice)
         engine = cls(parts.files, parts.config, book, parts.runner, parts.encoder)
         engine._preparation.check_voices(parts.library)

@@ -1,14 +1,20 @@
 """How many threads a CPU engine computes with: what this process may really use, not what the machine has.
 
 In a container torch sees all cores of its host, and threads beyond the share it is given stand in each other's way.
+So do those that torch keeps for every thread that has ever computed: see `on_passing_thread`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import SettingsError
+
+Made = TypeVar("Made")
 
 _CGROUP = Path("/sys/fs/cgroup")
 # With more cores than this one is left to Triton, its stub's other threads and the frontend.
@@ -32,6 +38,18 @@ def threads_named(name: str, cores: int) -> int:
     if not name.isascii() or not name.isdigit() or int(name) == 0:
         raise SettingsError(f"threads must be auto or a whole number above 0, got {name!r}")
     return int(name)
+
+
+def on_passing_thread(work: Callable[[], Made]) -> Made:
+    """What `work` returns or raises, done by a thread that has ended by then.
+
+    OpenMP, by which torch computes on a CPU, gives each thread that does so a team of its own for life. Once there are
+    more of them than cores, even if all but one team rest, none waits awake for its next piece of work any more (GNU's
+    does so for none when it counts more threads than processors), and a frame step has hundreds of such pieces. A team
+    ends with its thread, so all that computes beside the engine's own thread has to pass.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="tts-passing") as passing:
+        return passing.submit(work).result()
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from .networks.codec_decoder import CodecDecoder
 from .networks.codec_encoder import CodecEncoder
 from .networks.codec_state import CodecSnapshot
 from .networks.speaker_encoder import SpeakerEncoder
+from .threads import on_passing_thread
 
 _FRAMES_PER_CALL = 64
 
@@ -88,7 +90,7 @@ class VoiceEncoder:
             waiting = sum(not future.done() for future in self._voices.values())
             if waiting > self._max_waiting:
                 raise Overloaded(f"{waiting} recordings wait to be encoded; the limit is {self._max_waiting}")
-            future = self._worker.submit(self._encode, reference)
+            future = self._worker.submit(on_passing_thread, partial(self._encode, reference))
             self._voices[reference.key] = future
         future.add_done_callback(lambda done: self._settle(reference.key, done))
         return future
@@ -112,7 +114,7 @@ class VoiceEncoder:
 
     @torch.inference_mode()
     def _encode(self, reference: Reference) -> EncodedVoice:
-        """On the encoding thread, on a stream of its own."""
+        """On a thread and a stream of its own."""
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             samples = torch.from_numpy(reference.samples).to(self._networks.codec_encoder.codebooks)
             vector = self._networks.speaker_encoder.embed(mel_spectrogram(samples))
