@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,11 @@ def test_what_computes_on_a_passing_thread_leaves_no_team_behind() -> None:
 def test_loading_and_encoding_leave_no_team_beside_the_engines_own(demo: Demo) -> None:
     checkpoint, recording = demo(model_type="base"), Reference.of(hum(2.0), 24_000, "Some words.")
     before = team_members()
-    engine = Engine.load(checkpoint, EngineConfig(slots=2), None, device="cpu", threads="2")
-    assert engine._encoder is not None
-    engine._encoder.encode(recording).result()
+    with ThreadPoolExecutor(1) as lasting:  # one that has no team yet, and would keep it as long as it lives
+        engine = lasting.submit(
+            lambda: Engine.load(checkpoint, EngineConfig(slots=2), None, device="cpu", threads="2")
+        ).result()
+        assert engine._encoder is not None
+        engine._encoder.encode(recording).result()
+        assert_back_to(before)
     engine._encoder.close()
-    assert_back_to(before)
