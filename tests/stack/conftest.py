@@ -26,7 +26,8 @@ StartServe = Callable[..., Serve]
 OpenPage = Callable[..., Visit]
 
 # Sums of another batch shape round differently; in float32 that is far too little to change a greedy choice.
-ENVIRONMENT = {"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32"}
+# What is tiny is not worth sharing, and threads that wait awake for their share would starve the servers beside them.
+ENVIRONMENT = {"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32", "QWEN3_TTS_THREADS": "1"}
 GREEDY = {"do_sample": False, "subtalker_dosample": False}
 
 
