@@ -9,9 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from frontend.triton import TritonSpeech
 from tests.frontend.conftest import PATIENCE_S, RunningServer, running_server
-from tests.frontend.triton_double import Stream, TritonDouble, serving
+from tests.frontend.triton_double import Stream, TritonDouble, speech_from
 from tests.frontend.v2 import v2_client
 
 FRAME = bytes(3840)
@@ -47,13 +46,9 @@ Door = Callable[[Scene], AbstractAsyncContextManager[Callable[[], Awaitable[None
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     double = TritonDouble()
-    async with serving(double) as address:
-        speech = TritonSpeech(
-            address, "qwen3_tts", describe_timeout_s=PATIENCE_S, accept_s=PATIENCE_S, probe_s=60, stall_s=60
-        )
-        async with running_server(speech) as server:
-            yield Scene(server, double)
-        await speech.close()
+    patience = {"describe_timeout_s": PATIENCE_S, "accept_s": PATIENCE_S, "probe_s": 60.0, "stall_s": 60.0}
+    async with speech_from(double, **patience) as speech, running_server(speech) as server:
+        yield Scene(server, double)
 
 
 @asynccontextmanager

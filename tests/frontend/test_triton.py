@@ -20,7 +20,7 @@ from frontend.errors import (
 )
 from frontend.synthesis import Chunk, ModelState, ModelStatus, Segment, SpeechRequest
 from frontend.triton import UTTERANCE_HEADER, TritonSpeech
-from tests.frontend.triton_double import Stream, TritonDouble, serving
+from tests.frontend.triton_double import Stream, TritonDouble, serving, speech_from, spoken
 
 REQUEST = SpeechRequest("Hello.")
 FRAME = bytes(range(256)) * 15
@@ -35,15 +35,8 @@ def double() -> TritonDouble:
 
 @pytest.fixture
 async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
-    async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", **LIMITS)
+    async with speech_from(double, **LIMITS) as speech:
         yield speech
-        await speech.close()
-
-
-async def spoken(speech: TritonSpeech, request: SpeechRequest = REQUEST) -> list[Chunk]:
-    async with aclosing(speech.speak(request)) as chunks:
-        return [chunk async for chunk in chunks]
 
 
 async def fall_silent(stream: Stream) -> None:
@@ -67,7 +60,7 @@ async def test_an_utterance_is_its_chunks_and_the_last_has_info(double: TritonDo
         await stream.send(b"", INFO)
 
     double.behaviour = speak
-    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME * 2), Chunk(b"", INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME), Chunk(FRAME * 2), Chunk(b"", INFO)]
 
 
 async def test_the_last_chunk_may_carry_audio_too(double: TritonDouble, triton: TritonSpeech) -> None:
@@ -75,7 +68,7 @@ async def test_the_last_chunk_may_carry_audio_too(double: TritonDouble, triton: 
         await stream.send(FRAME, INFO)
 
     double.behaviour = speak
-    assert await spoken(triton) == [Chunk(FRAME, INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, INFO)]
 
 
 async def test_only_what_is_asked_for_is_sent_and_the_stream_is_half_closed(
@@ -121,7 +114,7 @@ async def test_each_code_is_an_error_of_its_own(
 
     double.behaviour = fail
     with pytest.raises(SpeechError, match=r"^because$") as caught:
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     assert type(caught.value) is kind
 
 
@@ -131,7 +124,7 @@ async def test_a_full_model_says_when_to_try_again_where_it_can_tell(
 ) -> None:
     double.behaviour = lambda stream: stream.fail("UNAVAILABLE", "full", **more)
     with pytest.raises(Overloaded, match=r"^full$") as caught:
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     assert caught.value.retry_after_ms == retry_ms
 
 
@@ -144,7 +137,7 @@ async def test_a_call_that_breaks_is_told_by_its_status(
 ) -> None:
     double.behaviour = lambda stream: stream.break_off(status, "because")
     with pytest.raises(SpeechError, match=r"^because$") as caught:
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     assert type(caught.value) is kind
 
 
@@ -155,7 +148,7 @@ async def test_a_failure_after_the_first_audio_is_never_a_refusal(double: Triton
 
     double.behaviour = break_off
     with pytest.raises(InferenceFailed, match="gone"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 async def test_an_end_without_info_is_a_failure(double: TritonDouble, triton: TritonSpeech) -> None:
@@ -164,7 +157,7 @@ async def test_an_end_without_info_is_a_failure(double: TritonDouble, triton: Tr
 
     double.behaviour = end_early
     with pytest.raises(InferenceFailed, match="without saying how"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 @pytest.mark.parametrize(("state", "kind"), [("LOADING", NotReady), ("READY", InferenceFailed)])
@@ -177,7 +170,7 @@ async def test_a_request_that_triton_refuses_is_judged_by_the_state_of_the_model
     double.behaviour = refuse
     double.index = [("qwen3_tts", state, "")]
     with pytest.raises(kind, match="no"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 async def test_closing_the_generator_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:
@@ -194,7 +187,7 @@ async def test_the_model_is_told_by_name_of_a_listener_who_leaves_and_of_nobody_
         await stream.send(FRAME, INFO)
 
     double.behaviour = speak
-    await spoken(triton)
+    await spoken(triton, REQUEST)
     double.behaviour = speak_once_and_fall_silent
     async with aclosing(triton.speak(REQUEST)) as chunks:
         await anext(chunks)
@@ -205,7 +198,7 @@ async def test_the_model_is_told_by_name_of_a_listener_who_leaves_and_of_nobody_
 
 async def test_cancelling_the_reading_task_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:
     double.behaviour = speak_once_and_fall_silent
-    reading = asyncio.create_task(spoken(triton))
+    reading = asyncio.create_task(spoken(triton, REQUEST))
     await asyncio.wait_for(double.opened.wait(), 5)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -224,7 +217,7 @@ async def test_a_silent_model_that_does_not_answer_is_dead(double: TritonDouble,
 
     double.behaviour = die
     with pytest.raises(BackendDied, match="not healthy"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
 
 
@@ -233,7 +226,7 @@ async def test_a_silent_model_that_was_loaded_anew_is_dead(double: TritonDouble,
     double.behaviour = take_in_and_fall_silent
     double.description = {"model": "tiny", "instance": "two"}
     with pytest.raises(BackendDied, match="loaded anew"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 async def test_a_silent_model_that_lives_is_waited_for(double: TritonDouble, triton: TritonSpeech) -> None:
@@ -243,7 +236,7 @@ async def test_a_silent_model_that_lives_is_waited_for(double: TritonDouble, tri
         await stream.send(FRAME, INFO)
 
     double.behaviour = pause
-    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME, INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME), Chunk(FRAME, INFO)]
 
 
 async def test_a_balancer_can_tell_which_server_is_asked_about_an_utterance(
@@ -288,13 +281,13 @@ async def test_one_unanswered_question_is_not_death(double: TritonDouble, triton
     asked_twice = asyncio.Event()
     await triton.describe()
     double.behaviour = pause
-    assert await spoken(triton) == [Chunk(FRAME), Chunk(FRAME, INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME), Chunk(FRAME, INFO)]
 
 
 async def test_a_model_that_lives_but_sends_nothing_has_stalled(double: TritonDouble, triton: TritonSpeech) -> None:
     double.behaviour = take_in_and_fall_silent
     with pytest.raises(Stalled, match=r"sent nothing for 0\.5 s"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 async def test_describe_gives_the_models_own_words(double: TritonDouble, triton: TritonSpeech) -> None:
@@ -346,7 +339,7 @@ async def test_a_server_that_is_away_is_not_ready_and_one_that_comes_back_is_use
         speech = TritonSpeech(address, "qwen3_tts", **LIMITS)
         assert (await speech.describe()).instance == "one"
     with pytest.raises(NotReady):
-        await spoken(speech)
+        await spoken(speech, REQUEST)
     with pytest.raises(NotReady, match="does not answer"):
         await speech.model_status()
     async with serving(double, address), asyncio.timeout(10):
@@ -459,4 +452,4 @@ async def test_a_segment_is_told_with_its_first_audio(double: TritonDouble, trit
 
     double.behaviour = speak
     begun = Segment(0, 6, 0)
-    assert await spoken(triton) == [Chunk(FRAME, None, begun), Chunk(FRAME, INFO, begun)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, None, begun), Chunk(FRAME, INFO, begun)]

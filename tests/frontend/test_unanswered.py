@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -11,7 +11,7 @@ from frontend.errors import BackendDied, InferenceFailed, NotReady, Unanswered
 from frontend.synthesis import Chunk, SpeechRequest
 from frontend.triton import UTTERANCE_HEADER, TritonSpeech
 from frontend.triton_pool import TritonPool
-from tests.frontend.triton_double import Stream, TritonDouble, response, serving
+from tests.frontend.triton_double import Stream, TritonDouble, response, serving, speech_from, spoken
 
 REQUEST = SpeechRequest("Hello.")
 FRAME = bytes(3840)
@@ -53,20 +53,13 @@ def double() -> TritonDouble:
 
 @pytest.fixture
 async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
-    async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", **LIMITS)
+    async with speech_from(double, **LIMITS) as speech:
         yield speech
-        await speech.close()
 
 
 async def words() -> AsyncIterator[str]:
     for text in (" How", " are you?"):
         yield text
-
-
-async def spoken(speech: TritonSpeech | TritonPool, more: AsyncIterator[str] | None = None) -> list[Chunk]:
-    async with aclosing(speech.speak(REQUEST, more)) as chunks:
-        return [chunk async for chunk in chunks]
 
 
 async def test_it_is_given_up_and_asked_again_of_a_server_that_answers(
@@ -83,7 +76,7 @@ async def test_it_is_given_up_and_asked_again_of_a_server_that_answers(
             await hang(stream)
 
     double.description = describe
-    assert await spoken(triton) == [Chunk(FRAME, INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, INFO)]
     await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
     names = [stream.inputs()["utterance"][2][4:].decode() for stream in double.streams]
     assert [stream.metadata[UTTERANCE_HEADER] for stream in double.streams] == names
@@ -93,7 +86,7 @@ async def test_it_is_given_up_and_asked_again_of_a_server_that_answers(
 
 
 async def test_no_live_text_is_lost_or_said_twice(double: TritonDouble, triton: TritonSpeech) -> None:
-    *_, last = await spoken(triton, words())
+    *_, last = await spoken(triton, REQUEST, words())
     assert last.info == INFO | {"texts": ["Hello.", " How", " are you?"]}
     assert double.streams[0].appended.empty(), "none is given away before it was taken in"
 
@@ -101,7 +94,7 @@ async def test_no_live_text_is_lost_or_said_twice(double: TritonDouble, triton: 
 async def test_it_is_asked_again_once(double: TritonDouble, triton: TritonSpeech) -> None:
     double.behaviour = hang
     with pytest.raises(Unanswered, match=r"did not say within 0\.4 s that it took the utterance in"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     assert len(double.streams) == 2
 
 
@@ -109,7 +102,7 @@ async def test_it_is_not_asked_again_when_nobody_answers(double: TritonDouble, t
     double.description = hang
     began = time.monotonic()
     with pytest.raises(Unanswered):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
     assert 2 * ACCEPT_S <= time.monotonic() - began < 5
     assert len(double.streams) == 1
 
@@ -121,7 +114,7 @@ async def test_one_that_was_taken_in_may_wait_for_its_turn(double: TritonDouble,
         await stream.send(FRAME, INFO)
 
     double.behaviour = wait
-    assert await spoken(triton) == [Chunk(FRAME, INFO)], "and the notice is no sound"
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, INFO)], "and the notice is no sound"
     assert len(double.streams) == 1
 
 
@@ -138,7 +131,7 @@ async def test_one_that_is_lost_before_its_first_sound_is_asked_again(
         await (die if stream is double.streams[0] else speak)(stream)
 
     double.behaviour, double.description = die_then_speak, {"model": "tiny", "instance": "two"}
-    assert await spoken(triton) == [Chunk(FRAME, INFO)]
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, INFO)]
     assert len(double.streams) == 2
 
 
@@ -147,12 +140,12 @@ async def test_live_text_that_was_taken_in_is_not_asked_again_since_some_may_be_
 ) -> None:
     double.behaviour, double.description = die, {"model": "tiny", "instance": "two"}
     with pytest.raises(BackendDied, match="loaded anew"):
-        await spoken(triton, words())
+        await spoken(triton, REQUEST, words())
     assert len(double.streams) == 1
 
 
 async def test_a_cancel_meanwhile_ends_it(double: TritonDouble, triton: TritonSpeech) -> None:
-    speaking = asyncio.create_task(spoken(triton))
+    speaking = asyncio.create_task(spoken(triton, REQUEST))
     await asyncio.wait_for(double.opened.wait(), 5)
     speaking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -168,7 +161,7 @@ async def test_sound_before_the_notice_breaks_the_contract(double: TritonDouble,
 
     double.behaviour = speak_at_once
     with pytest.raises(InferenceFailed, match="before it said that it took the utterance in"):
-        await spoken(triton)
+        await spoken(triton, REQUEST)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -179,7 +172,7 @@ async def test_of_several_servers_another_is_asked(live: bool) -> None:
         urls = [await servers.enter_async_context(serving(double)) for double in (hanging, well)]
         pool = TritonPool({url: TritonSpeech(url, "qwen3_tts", ask_again=False, **LIMITS) for url in urls})
         for _ in range(2):
-            *_, last = await spoken(pool, words() if live else None)
+            *_, last = await spoken(pool, REQUEST, words() if live else None)
             assert last.info == INFO | ({"texts": ["Hello.", " How", " are you?"]} if live else {})
         await pool.close()
     assert (len(hanging.streams), len(well.streams)) == (1, 2), "one that hangs is passed over"

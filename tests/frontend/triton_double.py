@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
+
+from frontend.synthesis import Chunk, Speech, SpeechRequest
+from frontend.triton import TritonSpeech
 
 INSTANCE = "one"
 
@@ -154,3 +157,18 @@ async def serving(double: TritonDouble, address: str = "127.0.0.1:0") -> AsyncIt
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def speech_from(double: TritonDouble, **limits: float) -> AsyncIterator[TritonSpeech]:
+    """The frontend's speech, made by the double, within the block; limits: seconds, as TritonSpeech takes them."""
+    async with serving(double) as address:
+        speech = TritonSpeech(address, "qwen3_tts", **limits)
+        yield speech
+        await speech.close()
+
+
+async def spoken(speech: Speech, request: SpeechRequest, more: AsyncIterator[str] | None = None) -> list[Chunk]:
+    """All chunks of one utterance."""
+    async with aclosing(speech.speak(request, more)) as chunks:
+        return [chunk async for chunk in chunks]
