@@ -12,6 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import tts_engine  # before torch, as in the server: it says how long torch's threads wait awake
+
+# isort: split
 from benchmarks import checkpoints
 from benchmarks.charts import Chart
 from benchmarks.engine_plan import Plan, plan_of
@@ -19,7 +22,6 @@ from benchmarks.engine_report import COLUMNS, chart_of, remarks
 from benchmarks.engine_runs import Runs
 from benchmarks.rates import DeviceRates
 from benchmarks.results import Results, keep, write
-from tts_engine import LoadError
 from tts_engine.devices import Placement
 
 
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         plan.acceleration.choose(place.device, plan.dtype)
         with checkpoints.chosen(options, place.device) as measured:
             return _run(measured, plan, options.out)
-    except (LoadError, ValueError) as error:
+    except (tts_engine.LoadError, ValueError) as error:
         print(f"benchmark engine: {error}", file=sys.stderr)
         return 2
 

@@ -28,6 +28,16 @@ class PeerFailed(Exception):
     """A peer could not start or died; the message is a line that says why, and then the last lines it wrote."""
 
 
+def _environment(name: str) -> dict[str, str]:
+    environment = dict(os.environ)
+    inherited = environment.get("PYTHONPATH")
+    path = [str(REPOSITORY), str(_ENGINE), str(_SHIMS), *([inherited] if inherited else [])]
+    if name != "ours":
+        # Set by tts_engine for itself; alone on its cores a peer is a little faster without.
+        environment.pop("GOMP_SPINCOUNT", None)
+    return environment | {"PYTHONPATH": os.pathsep.join(path)}
+
+
 class PeerProcess:
     """One peer with one checkpoint loaded. Raises PeerFailed from every call once it is gone."""
 
@@ -36,14 +46,12 @@ class PeerProcess:
         self._name = name
         python = interpreter(name)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        inherited = os.environ.get("PYTHONPATH")
-        path = [str(REPOSITORY), str(_ENGINE), str(_SHIMS), *([inherited] if inherited else [])]
         self._process = subprocess.Popen(
             [python, "-P", "-m", "benchmarks.peer_worker", name, str(checkpoint), device, dtype, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            env=_environment(name),
             text=True,
         )
 

@@ -1,6 +1,8 @@
 """How many threads a CPU engine computes with."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +55,27 @@ def test_so_does_one_told_in_the_old_way(tmp_path: Path, quota: str, cores: int)
 
 def test_without_a_container_all_cores_of_the_process_are_used(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == CORES
+
+
+@pytest.mark.parametrize(
+    ("module", "said", "policy", "spins"),
+    [
+        ("tts_engine", {}, "PASSIVE", "2000"),
+        ("benchmarks.engine", {}, "PASSIVE", "2000"),
+        ("tts_engine", {"GOMP_SPINCOUNT": "70"}, "PASSIVE", "70"),
+        ("tts_engine", {"OMP_WAIT_POLICY": "active"}, "ACTIVE", "30000000000"),
+    ],
+)
+def test_threads_wait_awake_for_a_moment_only_unless_told_otherwise(
+    module: str, said: dict[str, str], policy: str, spins: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_DISPLAY_ENV": "verbose", **said}
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", f"import {module}"], env=environment, capture_output=True, text=True, check=True
+    ).stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in told
+    assert f"GOMP_SPINCOUNT = '{spins}'" in told
 
 
 @pytest.fixture

@@ -1,5 +1,13 @@
 """The Qwen3-TTS engine: text and a voice in, frames of speech out, many utterances at once."""
 
+import os
+
+# Read by GNU's OpenMP when torch is loaded, so before any import of it: how often a thread looks for its next piece of
+# work before it sleeps. Some 20 microseconds bridge the gaps within a frame step; the usual 3 ms keep cores from
+# whoever shares them, which slows both many times over. OMP_WAIT_POLICY or this very variable say otherwise.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
 from .acceleration import Acceleration
 from .config import CODEBOOKS, SAMPLE_RATE, SAMPLES_PER_FRAME, EngineConfig
 from .counts import Statistics
