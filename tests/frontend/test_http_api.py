@@ -19,7 +19,7 @@ from frontend.speech_order import MAX_SPEED, MIN_SPEED
 from frontend.synthesis import Description
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, Script
-from tests.frontend.test_http_speech import ask
+from tests.frontend.http_client import ask
 from tests.frontend.test_http_voices import ADMIN, KEYS, add, call, sound
 
 UNDESCRIBED = {"/", "/static/<name>", "/openapi.json", "/docs", "/asyncapi.yaml"}
