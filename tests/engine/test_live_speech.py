@@ -104,18 +104,6 @@ def test_a_blank_live_text_is_complete_without_a_sound(engine: Engine, pieces: l
     assert not writer.listener.frames
 
 
-@pytest.mark.parametrize(
-    ("speak", "message"),
-    [
-        (Speak(text="a", text_complete=False), "no utterance is named"),
-        (Speak(text="a", text_complete=False, utterance="u", text_placement="prefill"), "must be 'stream'"),
-    ],
-)
-def test_a_live_request_that_cannot_be_is_refused(engine: Engine, speak: Speak, message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message):
-        engine.submit(speak, Listener())
-
-
 def test_no_piece_is_lost_when_many_threads_write(load_engine: LoadEngine) -> None:
     """All write the same word, so that the text is the same whatever their order."""
     engine, listener = load_engine(CONFIG), Listener()

@@ -101,6 +101,7 @@ async def test_refusals_are_what_the_description_says(server: RunningServer, des
 async def test_events_are_what_the_description_says(speech: FakeSpeech, description: dict[str, Any]) -> None:
     async with running_server(speech) as server:
         answer = await ask(server, input="Hi.", stream_format="sse", response_format="pcm")
+    assert {event["type"] for event in answer.events} == {"speech.audio.delta", "speech.audio.done"}
     for event in answer.events:
         check(description, "SpeechEvent", event)
 

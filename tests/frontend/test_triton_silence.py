@@ -13,9 +13,11 @@ from frontend.triton import TritonSpeech
 from tests.frontend.triton_double import (
     FRAME,
     INFO,
+    LIMITS,
     Stream,
     TritonDouble,
     fall_silent,
+    speech_from,
     spoken,
     take_in_and_fall_silent,
 )
@@ -49,10 +51,16 @@ async def test_a_silent_model_that_was_loaded_anew_is_dead(double: TritonDouble,
 async def test_a_silent_model_that_lives_is_waited_for(double: TritonDouble, triton: TritonSpeech) -> None:
     async def pause(stream: Stream) -> None:
         await stream.send(FRAME)
-        await asyncio.sleep(0.2)  # four times the silence after which the model is asked
+        for _ in range(4):
+            await asyncio.wait_for(asked.get(), 5)
         await stream.send(FRAME, INFO)
 
-    double.behaviour = pause
+    async def answer(stream: Stream) -> None:
+        await stream.send(b"", {"model": "tiny", "instance": "one"})
+        asked.put_nowait(None)
+
+    asked: asyncio.Queue[None] = asyncio.Queue()
+    double.behaviour, double.description = pause, answer
     assert await spoken(triton, REQUEST) == [Chunk(FRAME), Chunk(FRAME, INFO)]
 
 
@@ -77,7 +85,8 @@ async def test_one_unanswered_question_is_not_death(double: TritonDouble, triton
     assert await spoken(triton, REQUEST) == [Chunk(FRAME), Chunk(FRAME, INFO)]
 
 
-async def test_a_model_that_lives_but_sends_nothing_has_stalled(double: TritonDouble, triton: TritonSpeech) -> None:
+async def test_a_model_that_lives_but_sends_nothing_has_stalled(double: TritonDouble) -> None:
     double.behaviour = take_in_and_fall_silent
-    with pytest.raises(Stalled, match=r"sent nothing for 0\.5 s"):
-        await spoken(triton, REQUEST)
+    async with speech_from(double, **LIMITS | {"stall_s": 0.5}) as triton:
+        with pytest.raises(Stalled, match=r"sent nothing for 0\.5 s"):
+            await spoken(triton, REQUEST)

@@ -17,7 +17,7 @@ from frontend.triton import TritonSpeech
 INSTANCE = "one"
 FRAME = bytes(range(256)) * 15
 INFO = {"reason": "complete", "frames": 1}
-LIMITS = {"describe_timeout_s": 2.0, "accept_s": 5.0, "probe_s": 0.05, "stall_s": 0.5}
+LIMITS = {"describe_timeout_s": 2.0, "accept_s": 5.0, "probe_s": 0.05, "stall_s": 30.0}
 
 Response = service_pb2.ModelStreamInferResponse
 # What the double does with one utterance: it sends by the callable it is given.
