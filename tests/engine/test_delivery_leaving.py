@@ -63,6 +63,18 @@ def test_a_name_is_nobodys_once_its_utterance_has_ended_or_was_refused(stage: St
     assert stage.cancelled == []
 
 
+def test_a_name_that_has_gone_to_another_outlives_the_one_who_had_it(stage: Stage) -> None:
+    first = FakeStream()
+    sink = stage.open(first, name="one")
+    stage.open(FakeStream(), name="one")
+    sink.end(DONE)
+    assert first.finished.wait(PATIENCE_S)
+    stage.several_polls()
+    stage.delivery.leave("one")
+    assert stage.cancel_came.wait(PATIENCE_S)
+    assert stage.cancelled == [2]
+
+
 def test_only_so_many_streams_are_polled_at_once_and_all_in_turn(stage: Stage) -> None:
     stage.hold()
     streams = [FakeStream() for _ in range(3 * POLLS_AT_ONCE)]

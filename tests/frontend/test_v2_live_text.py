@@ -1,10 +1,15 @@
 """Text that comes to a v2 request piece by piece: appended, flushed, ended, refused, or staying away."""
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from tests.frontend.conftest import RunningServer, running_server
+from frontend.errors import UnknownVoice
+from frontend.synthesis import Chunk, SpeechRequest
+from tests.frontend.conftest import PATIENCE_S, RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, Script, live_audio_of
 from tests.frontend.v2 import V2Client, audio_end, timeless, v2_client
 
@@ -52,6 +57,41 @@ async def test_live_text_that_never_came_is_complete_and_silent(client: V2Client
     end = (await client.ended("u1")).terminal
     assert timeless(end) == audio_end("u1", 0, ttfa_ms=None, chars=len(text))
     assert client.requests["u1"].types == ["audio_end"]
+
+
+class LateRefusal(FakeSpeech):
+    """Takes some of the text that follows before it says that it does not know the voice, as a model may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def speak(
+        self, request: SpeechRequest, more: AsyncIterator[str] | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        if request.voice == "nobody" and more is not None:
+            self.requests.append(request)
+            self.asked.set()
+            await anext(more)
+            raise UnknownVoice("no voice 'nobody'")
+        async with aclosing(super().speak(request, more)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def test_text_that_went_to_a_voice_nobody_has_is_said_by_the_default_one() -> None:
+    speech = LateRefusal()
+    async with running_server(speech) as server, v2_client(server) as client:
+        await client.speak("Hel", "u1", voice="nobody", final=False)
+        await asyncio.wait_for(speech.asked.wait(), PATIENCE_S)
+        await client.send(type="text", request_id="u1", text="lo ")
+        await client.until("warning")
+        await client.send(type="text", request_id="u1", text="you.")
+        await client.send(type="end", request_id="u1")
+        heard = await client.ended("u1")
+        assert heard.audio == live_audio_of("Hello you.")
+        assert [(mark["char_start"], mark["char_end"]) for mark in heard.of_type("mark")] == [(0, len("Hello"))]
+        assert [request.text for request in speech.requests] == ["Hel", "Hello "]
 
 
 async def test_appends_have_limits_of_their_own_and_the_request_goes_on(

@@ -1,5 +1,6 @@
 """The v2 wire key by key, over a real socket."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -171,6 +172,39 @@ async def test_what_the_model_ignores_is_told(client: V2Client, speech: FakeSpee
     await client.speak("Hello.", "u1", instructions="calm")
     warning = (await client.ended("u1")).of_type("warning")[0]
     assert (warning["code"], warning["message"]) == ("INPUT_IGNORED", "the loaded model has no use for instructions")
+
+
+async def test_what_the_model_ignores_is_told_once_a_request(client: V2Client, speech: FakeSpeech) -> None:
+    for text in ("One.", " Two."):
+        speech.script(text, Script(info={"reason": "complete", "ignored": ["instruct"]}))
+    await client.speak("One.", "u1", instructions="calm", final=False)
+    await client.send(type="flush", request_id="u1")
+    await client.until("flushed")
+    await client.send(type="text", request_id="u1", text=" Two.")
+    await client.send(type="end", request_id="u1")
+    assert len((await client.ended("u1")).of_type("warning")) == 1
+    assert len(speech.requests) == 2
+
+
+async def test_the_model_says_how_long_it_worked_and_its_queue_was_no_work(
+    client: V2Client, speech: FakeSpeech
+) -> None:
+    speech.script("Hello.", Script(info={"reason": "complete", "timings": {"total_s": 2.5, "queue_s": 1.0}}))
+    await client.speak("Hello.", "u1")
+    assert (await client.ended("u1")).terminal["generation_ms"] == 1500
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_where_the_model_does_not_say_so_its_work_is_what_it_was_waited_for(
+    client: V2Client, speech: FakeSpeech, final: bool
+) -> None:
+    script = speech.script("Hello.", Script(hold_after=1))
+    await client.speak("Hello.", "u1", final=final)
+    await script.held.wait()
+    asyncio.get_running_loop().call_later(0.1, script.go.set)
+    if not final:
+        await client.send(type="end", request_id="u1")
+    assert (await client.ended("u1")).terminal["generation_ms"] >= 100
 
 
 async def test_progress_is_told_when_asked_for(speech: FakeSpeech, client: V2Client, monkeypatch: Any) -> None:
