@@ -52,6 +52,22 @@ async def test_an_idle_socket_is_told_and_closed_with_4408(speech: FakeSpeech) -
         assert client.others[-1]["code"] == "IDLE_TIMEOUT"
 
 
+async def test_a_socket_is_idle_from_the_end_of_what_was_spoken_on_it(speech: FakeSpeech) -> None:
+    loop, freed_at = asyncio.get_running_loop(), 0.0
+
+    def free() -> None:
+        nonlocal freed_at
+        freed_at = loop.time()
+        script.go.set()
+
+    async with running_server(speech, idle_timeout_s=0.5) as server, v2_client(server) as client:
+        script = await begun(client, speech)
+        loop.call_later(0.7, free)  # between two looks at whether it is idle
+        await client.ended("u1")
+        assert await client.closed() == (4408, "idle for 0.5 s")
+        assert loop.time() - freed_at >= 0.5
+
+
 async def test_an_old_session_is_told_and_closed_with_4409(speech: FakeSpeech) -> None:
     async with running_server(speech, max_session_s=1) as server, v2_client(server) as client:
         await begun(client, speech)

@@ -33,6 +33,15 @@ async def test_stop_gives_every_request_its_terminal_and_closes_1000(server: Run
     assert speech.active == 0
 
 
+async def test_what_is_said_behind_a_stop_is_not_answered(server: RunningServer, speech: FakeSpeech) -> None:
+    async with v2_client(server) as client:
+        await begun(client, speech)
+        await client.send(type="stop")
+        await client.speak("Two.", "u2")
+        assert await client.closed() == (1000, "")
+        assert "u2" not in client.requests
+
+
 async def test_stop_with_drain_speaks_to_the_end_and_takes_nothing_new(
     server: RunningServer, speech: FakeSpeech
 ) -> None:

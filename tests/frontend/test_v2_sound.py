@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from frontend.framing import Tagged, TaggedFrame, read_tagged
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import FRAME_BYTES, FakeSpeech, Script, audio_of
 from tests.frontend.v2 import v2_client
@@ -38,6 +39,12 @@ async def test_opus_packets_are_frames_of_20_ms(server: RunningServer, speech: F
         packets = [event for event in heard.events if isinstance(event, bytes)]
         assert heard.terminal["samples"] == len(packets) * 480
         assert len(packets) in (20, 21)
+
+
+def test_the_offset_of_a_frame_begins_anew_where_its_four_bytes_end() -> None:
+    frame, ending = Tagged(7).frame(b"ab", 2**32 + 5), Tagged(7).ending(2**32 + 6)
+    assert read_tagged(frame) == TaggedFrame(7, 5, False, b"ab")
+    assert read_tagged(ending) == TaggedFrame(7, 6, True, b"")
 
 
 async def test_a_wav_header_is_a_frame_of_its_own_at_offset_0(server: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from frontend.synthesis import Segment
-from tests.frontend.conftest import RunningServer
-from tests.frontend.fakes import FRAME_BYTES, FakeSpeech, Script, audio_of, live_audio_of
+from tests.frontend.conftest import RunningServer, running_server
+from tests.frontend.fakes import CATALOGUE, FRAME_BYTES, FakeSpeech, Script, audio_of, live_audio_of
 from tests.frontend.v2 import V2Client, audio_end, timeless, v2_client
 
 FORMAT = {"encoding": "pcm_s16le", "sample_rate": 24000, "channels": 1, "framing": "plain"}
@@ -205,6 +206,45 @@ async def test_where_the_model_does_not_say_so_its_work_is_what_it_was_waited_fo
     if not final:
         await client.send(type="end", request_id="u1")
     assert (await client.ended("u1")).terminal["generation_ms"] >= 100
+
+
+async def test_progress_is_told_no_more_often_than_it_is_good_for(
+    client: V2Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.speaking.PROGRESS_S", 600.0)
+    await client.speak("Hello.", "u1", progress=True)
+    assert (await client.ended("u1")).of_type("progress") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "voice", "cloned"),
+    [("base", "makima", True), ("base", None, True), ("base", "ryan", False), ("custom_voice", "makima", False)],
+)
+async def test_only_a_recording_that_is_copied_is_called_a_clone(
+    speech: FakeSpeech, kind: str, voice: str | None, cloned: bool
+) -> None:
+    speech.description = replace(CATALOGUE, details=dict(CATALOGUE.details) | {"type": kind})
+    async with running_server(speech) as server, v2_client(server) as client:
+        await client.speak("Hello.", "u1", voice=voice)
+        [start] = (await client.ended("u1")).of_type("audio_start")
+        assert (start["voice"], start["cloned"]) == (voice or "makima", cloned)
+
+
+async def test_speech_without_a_sound_has_no_beginning(client: V2Client, speech: FakeSpeech) -> None:
+    speech.script("Hm.", Script(frames=0))
+    await client.speak("Hm.", "u1")
+    assert (await client.ended("u1")).types == ["audio_end"]
+
+
+@pytest.mark.parametrize(("limits", "frames"), [({}, 25), ({"max_frames": 20}, 20), ({"max_total_frames": 9}, 9)])
+async def test_no_more_is_asked_of_the_model_than_it_may_make(
+    speech: FakeSpeech, limits: dict[str, int], frames: int
+) -> None:
+    speech.description = replace(CATALOGUE, details=dict(CATALOGUE.details) | {"limits": limits})
+    async with running_server(speech) as server, v2_client(server) as client:
+        await client.speak("Hello.", "u1", max_seconds=2)
+        await client.ended("u1")
+    assert [request.max_frames for request in speech.requests] == [frames]
 
 
 async def test_progress_is_told_when_asked_for(speech: FakeSpeech, client: V2Client, monkeypatch: Any) -> None:
