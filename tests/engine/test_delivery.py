@@ -87,6 +87,7 @@ def test_sound_before_the_id_is_not_kept_back(stage: Stage) -> None:
 
     stage.open(stream, early=one_frame)
     assert heard == [1]
+    assert stream.accepted_after[0] == 0, "sound says as well that it was taken in, and so is not the first to say so"
     assert "poll" not in stream.log[:1]
 
 
@@ -182,6 +183,20 @@ def test_a_segment_is_told_with_its_first_sound_and_not_with_that_of_the_one_bef
     assert told[first] == 0
     assert told.get(second, 2 * 1920) == 2 * 1920
     assert np.array_equal(stream.pcm, np.concatenate([sound(number) for number in (1, 2, 3, 4)]))
+
+
+def test_a_segment_is_told_once(stage: Stage) -> None:
+    sent = threading.Semaphore(0)
+    stream = FakeStream(on_send=sent.release)
+    segment = SpokenSegment(0, 0, 5, 0)
+    sink = stage.open(stream)
+    sink.segment(segment)
+    for number in (1, 2):
+        sink.audio(sound(number), CODES)
+        assert sent.acquire(timeout=PATIENCE_S)
+    sink.end(DONE)
+    assert stream.finished.wait(PATIENCE_S)
+    assert stream.segments == [segment, None]
 
 
 def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:

@@ -114,12 +114,12 @@ def test_a_broken_stream_counts_as_gone_and_the_others_do_not_suffer(stage: Stag
     if broken_call == "finish":
         sink.end(DONE)
     assert stage.cancel_came.wait(PATIENCE_S)
+    touched = len(broken.log)
     other.audio(sound(2), CODES)
     sink.audio(sound(1), CODES)  # what the engine made before it heard of it
     sink.end(Outcome("cancelled", {}))
     other.end(DONE)
     assert whole.finished.wait(PATIENCE_S)
-    touched = len(broken.log)
     stage.several_polls()
     assert stage.cancelled == [1]
     assert len(broken.log) == touched, "a broken stream is left alone"
