@@ -1,5 +1,7 @@
 """Who comes in next and who gives way, one decision at a time: by what each has in hand, at the edges of the rules."""
 
+import math
+
 import pytest
 
 from tests.engine.test_scheduler import utterance
@@ -47,6 +49,7 @@ def decided(
 def test_leads_are_what_the_scenes_say() -> None:
     assert [somebody(1, lead).lead(NOW) for lead in (-1.5, 0.0, 2.0, None)] == pytest.approx([-1.5, 0.0, 2.0, 0.0])
     assert tightest_lead([somebody(1, 3.0), somebody(2, 2.0), somebody(3, -1.0, dry=True)], NOW) == pytest.approx(2.0)
+    assert tightest_lead([somebody(3, -1.0, dry=True)], NOW) == math.inf, "nobody speaks who could run dry"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,13 @@ def test_rows_that_all_wait_for_text_keep_nobody_from_a_free_slot() -> None:
 def test_a_row_that_waits_for_text_is_given_up_for_who_has_some(lead: float) -> None:
     scheduler = seated(2, [somebody(1, 0.1), somebody(2, -1.0, dry=True)], [somebody(11, lead)])
     assert decided(scheduler, may_park=False) == (11, 1)
+
+
+def test_one_who_has_just_got_his_slot_keeps_it_though_no_text_of_his_is_laid_out() -> None:
+    """Within one round others are let in too, and he looks like one who waits for text."""
+    newcomer = utterance(1, live=True)
+    assert newcomer.dry
+    assert decided(seated(1, [newcomer], [somebody(11, RESERVE_SECONDS + 1.0)])) is None
 
 
 def test_more_rows_than_real_time_allows_are_given_up_by_who_can_be_set_aside() -> None:

@@ -199,6 +199,20 @@ def test_a_segment_is_told_once(stage: Stage) -> None:
     assert stream.segments == [segment, None]
 
 
+def test_a_frame_that_waits_for_its_chunk_goes_before_it_is_missed_although_no_other_comes(stage: Stage) -> None:
+    sent = threading.Semaphore(0)
+    stream = FakeStream(on_send=sent.release)
+    stage.hold()
+    sink = stage.open(stream)
+    for number in range(12):
+        sink.audio(sound(number), CODES)
+    stage.release()
+    assert sent.acquire(timeout=PATIENCE_S)
+    sink.audio(sound(12), CODES)  # a listener with a second in hand can wait for more than one
+    assert sent.acquire(timeout=PATIENCE_S)
+    assert [len(chunk) // 1920 for chunk in stream.chunks] == [12, 1]
+
+
 def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:
     for _ in range(3):
         stream, told = FakeStream(), threading.Event()
