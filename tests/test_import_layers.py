@@ -1,28 +1,21 @@
-"""The layers: who may import whom, what files are called, and how long they are. Read from the sources alone."""
+"""The layers: who may import whom. Read from the sources alone."""
 
 import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.sources import COMMANDS, ENGINE, FRONTEND, SOURCES, VERSION, name_of, tree_of
 
-VERSION = REPOSITORY / "model_repository" / "qwen3_tts" / "1"
-ENGINE, FRONTEND, COMMANDS = VERSION / "tts_engine", REPOSITORY / "frontend", REPOSITORY / "scripts" / "commands"
 MODEL_FILE = VERSION / "model.py"
-SOURCES = sorted(p for place in (VERSION, FRONTEND, COMMANDS) for p in place.rglob("*.py"))
-MEASURING = sorted((REPOSITORY / "benchmarks").glob("*.py"))
 
 # Where HTTP and WebSockets are met; everything behind them is plain asyncio.
 QUART_FILES = {
     *("app.py", "entrance.py", "intake.py", "server.py"),
     *("http_api.py", "http_models.py", "http_speech.py", "http_voices.py"),
 }
-MAX_FILE_LINES = 300
-MAX_FUNCTION_LINES = 40
-NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "handler", "misc"}
 
 # Engine modules, and the engine modules each may import; a package stands for its modules.
 ENGINE_LAYERS: dict[str, set[str]] = {
@@ -127,15 +120,6 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         "utterance_log",
     },
 }
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def name_of(path: Path) -> str:
-    return str(path.relative_to(REPOSITORY))
 
 
 def package_of(path: Path) -> list[str]:
@@ -265,26 +249,3 @@ def test_the_layers_have_no_circle() -> None:
 )
 def test_who_decides_touches_no_tensor(name: str) -> None:
     assert ENGINE / f"{name}.py" not in importers_of("torch")
-
-
-def test_no_file_is_named_for_having_no_responsibility() -> None:
-    assert not [name_of(path) for path in SOURCES if NO_RESPONSIBILITY & set(path.stem.split("_"))]
-    assert not [
-        name_of(folder)
-        for place in (VERSION, FRONTEND, COMMANDS)
-        for folder in place.rglob("*/")
-        if NO_RESPONSIBILITY & set(folder.name.split("_"))
-    ]
-
-
-@pytest.mark.parametrize("path", SOURCES + MEASURING, ids=name_of)
-def test_files_and_functions_can_be_read_at_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
-    functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = {function.name: (function.end_lineno or 0) - function.lineno + 1 for function in functions}
-    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
-
-
-@pytest.mark.parametrize("path", SOURCES + MEASURING, ids=name_of)
-def test_a_file_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(tree_of(path)), "a module opens with what it is and what it does not know"

@@ -1,13 +1,15 @@
-"""A voices directory, the command that works on it, and sound files to make voices of."""
+"""A voices directory, the command that works on it, sound files to make voices of, and a hub to fetch from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from commands import voices
+from tests.commands.local_hub import Hub, serving
 from tests.commands.voices_at_hand import Run, Samples
+from tests.conftest import Demo
 
 
 @pytest.fixture
@@ -37,3 +39,14 @@ def sound(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "checkpoint"
+
+
+@pytest.fixture
+def hub(demo: Demo) -> Iterator[Hub]:
+    with serving(Hub(demo())) as running:
+        yield running

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from commands.fetch_weights import parse
 from commands.hub_ids import DEFAULT_HUB_ID, RELEASED, is_hub_id
 from commands.ports import free_ports
 from tests.commands.local_hub import COMMIT, Hub, serving
-from tests.conftest import REPOSITORY, Demo
+from tests.conftest import REPOSITORY
 
 COMMAND = [sys.executable, "-P", "-m", "commands.fetch_weights"]
 CHOOSE = """
@@ -30,12 +29,6 @@ try:
 except CommandFailed as failure:
     print(failure)
 """
-
-
-@pytest.fixture
-def hub(demo: Demo) -> Iterator[Hub]:
-    with serving(Hub(demo())) as running:
-        yield running
 
 
 def environment(hub: Hub, home: Path, **more: object) -> dict[str, str]:

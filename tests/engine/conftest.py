@@ -10,6 +10,7 @@ import torch
 from tests.conftest import REPOSITORY, Demo
 from tests.engine.fakes import ScriptedRunner
 from tests.engine.prompt_kit import Kit
+from tests.engine.stage import Stage
 from tts_engine import Engine, EngineConfig
 from tts_engine.checkpoint import Checkpoint
 from tts_engine.runner import Runner
@@ -90,3 +91,11 @@ def engine_with(checkpoint: Checkpoint) -> Iterator[Callable[[Runner, EngineConf
         runner.run_freely()
     for engine in engines:
         engine.shutdown()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    one = Stage()
+    yield one
+    one.release()
+    one.delivery.stop()

@@ -116,14 +116,13 @@ def test_who_is_on_the_way_in_when_the_engine_fails_is_told_too(
 ) -> None:
     """Counted in already, but its message comes after the failure: it must not be left without an end."""
     runner = ScriptedRunner(stepwise=True, fail_at_frame=1)
-    engine, late = engine_with(runner, SMALL), Listener()
-    engine.submit(lasting(3), Listener())
+    engine, first, late = engine_with(runner, SMALL), Listener(), Listener()
+    engine.submit(lasting(3), first)
     runner.wait_for_engine()
     utterance, _ = engine._preparation.prepare(lasting(3), late)
     engine._admission.enter(utterance)
     runner.run_freely()
-    while engine._admission.closed is None:
-        pass
+    assert first.outcome.reason == "failed"
     engine._inbox.put(utterance)
     assert late.outcome.reason == "failed"
     with pytest.raises(EngineFailed, match="RuntimeError"):

@@ -1,25 +1,14 @@
 """Delivery: one thread, many streams, each finished exactly once and left alone afterwards."""
 
 import threading
-from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from tests.engine.fakes import PATIENCE_S, BrokenStream, FakeObserver, FakeStream
+from tests.engine.fakes import PATIENCE_S, FakeObserver, FakeStream
 from tests.engine.stage import CODES, DONE, Stage, sound
 from tts_engine import Delivery, InvalidRequest, Outcome, SpokenSegment
-from tts_engine.delivery import POLLS_AT_ONCE
 from tts_engine.request import Sink
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    one = Stage()
-    yield one
-    one.release()
-    one.delivery.stop()
 
 
 def test_frames_arrive_in_order_and_the_end_comes_once_and_last(stage: Stage) -> None:
@@ -98,6 +87,7 @@ def test_sound_before_the_id_is_not_kept_back(stage: Stage) -> None:
 
     stage.open(stream, early=one_frame)
     assert heard == [1]
+    assert stream.accepted_after[0] == 0, "sound says as well that it was taken in, and so is not the first to say so"
     assert "poll" not in stream.log[:1]
 
 
@@ -120,72 +110,6 @@ def test_a_listener_is_told_once_and_before_all_sound_that_he_was_taken_in(stage
     assert [stream.accepted_after for stream in (waiting, early, ended)] == [[0]] * 3
 
 
-def test_a_listener_that_has_gone_is_passed_on_once(stage: Stage) -> None:
-    gone, there = FakeStream(), FakeStream()
-    stage.open(there)
-    sink = stage.open(gone)
-    gone.gone.set()
-    assert stage.cancel_came.wait(PATIENCE_S)
-    sink.audio(sound(1), CODES)  # what the engine made before it heard of it
-    stage.several_polls()
-    sink.end(Outcome("cancelled", {}))
-    assert gone.finished.wait(PATIENCE_S)
-    assert stage.cancelled == [2]
-    assert gone.outcome == Outcome("cancelled", {})
-    assert gone.log.count("finish") == 1
-    assert not [call for call in gone.log if "after finish" in call]
-
-
-def test_a_listener_who_leaves_by_name_is_passed_on_at_once_and_once(stage: Stage) -> None:
-    stage.hold()  # whatever the thread is busy with
-    stream = FakeStream()
-    sink = stage.open(stream, name="one")
-    stage.delivery.leave("one")
-    stage.release()
-    assert stage.cancel_came.wait(PATIENCE_S)
-    stage.delivery.leave("one")
-    stream.gone.set()
-    stage.several_polls()
-    sink.end(Outcome("cancelled", {}))
-    assert stream.finished.wait(PATIENCE_S)
-    assert stage.cancelled == [2]
-
-
-def test_a_listener_may_leave_before_its_id_has_come(stage: Stage) -> None:
-    stage.open(FakeStream(), name="one", early=lambda sink: stage.delivery.leave("one"))
-    assert stage.cancel_came.wait(PATIENCE_S)
-    assert stage.cancelled == [1]
-
-
-def test_a_name_is_nobodys_once_its_utterance_has_ended_or_was_refused(stage: Stage) -> None:
-    def refuse(sink: Sink) -> int:
-        raise InvalidRequest("no")
-
-    stream = FakeStream()
-    stage.open(stream, name="one").end(DONE)
-    assert stream.finished.wait(PATIENCE_S)
-    with pytest.raises(InvalidRequest):
-        stage.delivery.open(FakeStream(), refuse, name="two")
-    for name in ("one", "two", "nobody"):
-        stage.delivery.leave(name)
-    stage.several_polls()
-    assert stage.cancelled == []
-
-
-def test_only_so_many_streams_are_polled_at_once_and_all_in_turn(stage: Stage) -> None:
-    stage.hold()
-    streams = [FakeStream() for _ in range(3 * POLLS_AT_ONCE)]
-    for stream in streams:
-        stage.open(stream)
-    counts: list[int] = []
-    stage.watch = lambda: counts.append(sum(stream.log.count("poll") for stream in streams))
-    stage.release()
-    for stream in streams:
-        assert stream.polled.wait(PATIENCE_S)
-    assert max(after - before for before, after in pairwise([0, *counts])) <= POLLS_AT_ONCE
-    assert max(stream.log.count("poll") for stream in streams) <= 2, "nobody is asked again before all others"
-
-
 def test_those_who_have_heard_nothing_yet_are_served_first(stage: Stage) -> None:
     order: list[str] = []
     first = FakeStream(on_send=lambda: order.append("first"))
@@ -199,23 +123,6 @@ def test_those_who_have_heard_nothing_yet_are_served_first(stage: Stage) -> None
     stage.open(FakeStream()).end(DONE)
     stage.delivery.stop()
     assert order == ["second", "first"]
-
-
-def test_listeners_are_polled_although_sound_never_ceases(stage: Stage) -> None:
-    gone = FakeStream()
-    gone.gone.set()
-    sinks: list[Sink] = []
-
-    def more() -> None:
-        if not stage.cancel_came.is_set():
-            sinks[0].audio(sound(0)[:1], CODES)
-
-    # Each sending brings the next, so the thread never finds its queue empty.
-    stage.open(FakeStream(on_send=more), early=sinks.append)
-    more()
-    stage.open(gone)
-    assert stage.cancel_came.wait(PATIENCE_S)
-    assert stage.cancelled == [2]
 
 
 def test_a_refused_submit_leaves_the_stream_to_the_caller(stage: Stage) -> None:
@@ -278,6 +185,34 @@ def test_a_segment_is_told_with_its_first_sound_and_not_with_that_of_the_one_bef
     assert np.array_equal(stream.pcm, np.concatenate([sound(number) for number in (1, 2, 3, 4)]))
 
 
+def test_a_segment_is_told_once(stage: Stage) -> None:
+    sent = threading.Semaphore(0)
+    stream = FakeStream(on_send=sent.release)
+    segment = SpokenSegment(0, 0, 5, 0)
+    sink = stage.open(stream)
+    sink.segment(segment)
+    for number in (1, 2):
+        sink.audio(sound(number), CODES)
+        assert sent.acquire(timeout=PATIENCE_S)
+    sink.end(DONE)
+    assert stream.finished.wait(PATIENCE_S)
+    assert stream.segments == [segment, None]
+
+
+def test_a_frame_that_waits_for_its_chunk_goes_before_it_is_missed_although_no_other_comes(stage: Stage) -> None:
+    sent = threading.Semaphore(0)
+    stream = FakeStream(on_send=sent.release)
+    stage.hold()
+    sink = stage.open(stream)
+    for number in range(12):
+        sink.audio(sound(number), CODES)
+    stage.release()
+    assert sent.acquire(timeout=PATIENCE_S)
+    sink.audio(sound(12), CODES)  # a listener with a second in hand can wait for more than one
+    assert sent.acquire(timeout=PATIENCE_S)
+    assert [len(chunk) // 1920 for chunk in stream.chunks] == [12, 1]
+
+
 def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:
     for _ in range(3):
         stream, told = FakeStream(), threading.Event()
@@ -289,46 +224,6 @@ def test_changes_are_told_although_nothing_follows_them(stage: Stage) -> None:
         stage.watch = watch
         stage.open(stream).end(DONE)
         assert told.wait(60.0), "the last change was not told"
-
-
-@pytest.mark.parametrize("broken_call", ["send", "finish", "poll"])
-def test_a_broken_stream_counts_as_gone_and_the_others_do_not_suffer(stage: Stage, broken_call: str) -> None:
-    broken, whole = BrokenStream(broken_call), FakeStream()
-    sink, other = stage.open(broken), stage.open(whole)
-    sink.audio(sound(1), CODES)
-    if broken_call == "finish":
-        sink.end(DONE)
-    assert stage.cancel_came.wait(PATIENCE_S)
-    other.audio(sound(2), CODES)
-    sink.audio(sound(1), CODES)  # what the engine made before it heard of it
-    sink.end(Outcome("cancelled", {}))
-    other.end(DONE)
-    assert whole.finished.wait(PATIENCE_S)
-    touched = len(broken.log)
-    stage.several_polls()
-    assert stage.cancelled == [1]
-    assert len(broken.log) == touched, "a broken stream is left alone"
-    assert whole.outcome is DONE
-    assert stage.failures == []
-
-
-def test_a_stream_that_breaks_before_its_id_is_known_is_cancelled_when_it_is(stage: Stage) -> None:
-    stream = BrokenStream("send")
-
-    def one_frame(sink: Sink) -> None:
-        sink.audio(sound(1), CODES)
-        assert stream.broke.wait(PATIENCE_S)
-
-    stage.open(stream, early=one_frame)
-    assert stage.cancel_came.wait(PATIENCE_S)
-    assert stage.cancelled == [1]
-
-
-def test_a_broken_stream_is_no_first_sound(stage: Stage) -> None:
-    stream = BrokenStream("send")
-    stage.open(stream).audio(sound(1), CODES)
-    assert stage.cancel_came.wait(PATIENCE_S)
-    assert stage.observer.first_audio_seconds == []
 
 
 def test_the_engine_is_told_when_delivery_itself_has_failed() -> None:

@@ -1,4 +1,4 @@
-"""Long text is spoken whole and in order, without a gap; and silence at the start of speech is left out."""
+"""Long text is spoken whole and in order, without a gap."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Figure
 from tests.engine.conftest import LoadEngine
-from tests.engine.fakes import Listener, ScriptedRunner
+from tests.engine.fakes import Listener
 from tests.engine.sounds import TimedListener
 from tts_engine import SAMPLES_PER_FRAME, Engine, EngineConfig, Speak
 from tts_engine.runner import Runner
@@ -136,49 +136,3 @@ def test_a_long_text_can_be_cancelled_at_a_seam_and_its_slot_is_as_new(load_engi
     engine.submit(speak, after)
     assert after.outcome.error is None
     assert np.array_equal(before.codes, after.codes)
-
-
-# Silence at the start, on a runner whose every generation begins with some.
-
-SHORT = EngineConfig(slots=2, max_waiting=4, max_text_tokens=4_000, segment_tokens=20, max_frames=100)
-
-
-@pytest.mark.parametrize(("silent", "trimmed"), [(0, 0), (1, 1), (3, 3), (4, 4), (7, 4)])
-def test_at_most_four_silent_frames_are_left_out(engine_with: EngineWith, silent: int, trimmed: int) -> None:
-    engine, listener = engine_with(ScriptedRunner(silent=silent), SHORT), Listener()
-    engine.submit(Speak(text="Hello there", seed=9), listener)
-    assert listener.outcome.info["frames"] == 9
-    assert listener.outcome.info["samples"] == (9 - trimmed) * SAMPLES_PER_FRAME
-    assert [codes[1] for codes in listener.frames] == list(range(trimmed, 9))
-
-
-@pytest.mark.parametrize(("trim", "kept"), [(None, 7), (True, 7), (False, 9)])
-def test_silence_is_left_out_unless_it_is_asked_for(engine_with: EngineWith, trim: bool | None, kept: int) -> None:
-    engine, listener = engine_with(ScriptedRunner(silent=2), SHORT), Listener()
-    engine.submit(Speak(text="Hello there", seed=9, trim_leading_silence=trim), listener)
-    assert listener.outcome.info["frames"] == 9
-    assert len(listener.frames) == kept
-
-
-def test_every_segment_starts_without_its_silence_and_offsets_count_what_was_sent(engine_with: EngineWith) -> None:
-    engine, listener = engine_with(ScriptedRunner(silent=2), SHORT), Listener()
-    engine.submit(Speak(text="The first one. And another one. One more again.", language="english", seed=9), listener)
-    segments: Any = listener.outcome.info["segments"]
-    assert [segment["sample_offset"] for segment in segments] == [0, 7 * 1_920, 14 * 1_920]
-    assert listener.outcome.info["samples"] == 21 * SAMPLES_PER_FRAME == sum(len(pcm) for pcm in listener.pcm)
-    assert listener.outcome.info["frames"] == 27
-
-
-def test_silence_within_speech_is_kept(engine_with: EngineWith) -> None:
-    """Frames 5 and 6 of 7 silent ones come after the four that may go: from there on everything is sent."""
-    engine, listener = engine_with(ScriptedRunner(silent=7), SHORT), Listener()
-    engine.submit(Speak(text="Hello there", seed=12), listener)
-    assert listener.outcome.reason == "complete"
-    assert [bool(pcm.any()) for pcm in listener.pcm] == [False] * 3 + [True] * 5
-
-
-def test_frames_that_were_left_out_count_towards_the_limit(engine_with: EngineWith) -> None:
-    engine, listener = engine_with(ScriptedRunner(silent=4), SHORT), Listener()
-    engine.submit(Speak(text="Hello there", seed=50, max_frames=6), listener)
-    assert listener.outcome.reason == "max_length"
-    assert len(listener.frames) == 2

@@ -27,6 +27,7 @@ def test_a_step_that_takes_a_fourth_of_its_sound_lets_more_than_three_share_each
 def test_steps_too_slow_for_real_time_are_not_made_when_smaller_ones_are_fast_enough() -> None:
     assert measured(8, {2: 0.030, 3: 0.060, 4: 0.090}).limits.width == 3
     assert measured(8, {2: 0.030, 6: 0.090}).limits.width == 4, "between the two nothing is known"
+    assert measured(8, {2: 0.030, 4: 0.076}).limits.width == 3, "a step is not all there is to do in its 80 ms"
 
 
 def test_where_real_time_cannot_be_held_at_all_every_slot_is_used() -> None:

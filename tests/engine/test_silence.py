@@ -51,3 +51,18 @@ def test_each_segment_has_its_own_silence_left_out_and_its_place_told(engine_wit
     ]
     assert listener.codes[:, 1].tolist() == [2, 3, 4] * 2
     assert (info["frames"], info["samples"]) == (10, 6 * 1920)
+
+
+def test_silence_within_speech_is_kept(engine_with: EngineWith) -> None:
+    """Frames 5 and 6 of 7 silent ones come after the four that may go: from there on everything is sent."""
+    engine, listener = engine_with(ScriptedRunner(silent=7)), Listener()
+    engine.submit(Speak(text="Hello there", seed=12), listener)
+    assert listener.outcome.reason == "complete"
+    assert [bool(pcm.any()) for pcm in listener.pcm] == [False] * 3 + [True] * 5
+
+
+def test_frames_that_were_left_out_count_towards_the_limit(engine_with: EngineWith) -> None:
+    engine, listener = engine_with(ScriptedRunner(silent=4)), Listener()
+    engine.submit(Speak(text="Hello there", seed=50, max_frames=6), listener)
+    assert listener.outcome.reason == "max_length"
+    assert len(listener.frames) == 2

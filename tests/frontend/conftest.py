@@ -1,4 +1,4 @@
-"""A real Hypercorn on a real loopback port for every test that wants one, with the fake speech behind it."""
+"""A real Hypercorn on a real loopback port for every test that wants one, and a gRPC server that speaks as Triton."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,9 @@ from frontend.app import create_app
 from frontend.registry import SessionRegistry
 from frontend.server import Drain, open_listener, serve
 from frontend.settings import Settings
+from frontend.triton import TritonSpeech
 from tests.frontend.fakes import FakeSpeech
+from tests.frontend.triton_double import LIMITS, TritonDouble, speech_from
 
 PATIENCE_S = 30.0
 
@@ -114,3 +116,14 @@ async def server(speech: FakeSpeech) -> AsyncIterator[RunningServer]:
 async def client(server: RunningServer) -> AsyncIterator[Client]:
     async with server.client() as connected:
         yield connected
+
+
+@pytest.fixture
+def double() -> TritonDouble:
+    return TritonDouble()
+
+
+@pytest.fixture
+async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
+    async with speech_from(double, **LIMITS) as speech:
+        yield speech

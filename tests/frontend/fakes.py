@@ -14,6 +14,15 @@ DESCRIPTION = Description(
 )
 
 
+CATALOGUE = Description(
+    "qwen3-tts-fake",
+    "instance-1",
+    False,
+    {"type": "custom_voice", "voices": ["makima"], "speakers": ["ryan"], "default_voice": "makima"},
+)
+"""A description that also says which voices there are."""
+
+
 def audio_of(text: str, voice: str | None = None, frames: int = 3) -> bytes:
     """The sound the fake makes of a text, different for every text and voice."""
     seed = hashlib.sha256(f"{voice}:{text}".encode()).digest()
@@ -46,7 +55,7 @@ class Script:
 class FakeSpeech:
     """Speaks by script; `active` counts the slots in use and `requests` what was asked, in order."""
 
-    def __init__(self, voices: Sequence[str] = ("makima", "ryan")) -> None:
+    def __init__(self, voices: Sequence[str] = ("makima", "ryan"), description: Description = DESCRIPTION) -> None:
         self.voices = voices
         self.scripts: dict[str, Script] = {}
         self.requests: list[SpeechRequest] = []
@@ -55,7 +64,7 @@ class FakeSpeech:
         self.text_idle_s: float | None = None
         self.frames_made = 0
         self.released = asyncio.Event()
-        self.description: Description | SpeechError = DESCRIPTION
+        self.description: Description | SpeechError = description
         self.status: ModelStatus | NotReady = ModelStatus(ModelState.READY)
         self.descriptions = 0
         self.described = asyncio.Event()

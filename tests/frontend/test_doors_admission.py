@@ -35,6 +35,12 @@ def test_a_bucket_gives_a_burst_and_then_the_rate() -> None:
     assert bucket.take(2.0, 20)
 
 
+def test_a_bucket_never_holds_more_than_a_burst() -> None:
+    bucket = TokenBucket(10.0, 100, 0.0)
+    assert bucket.take(1_000.0, 100)
+    assert not bucket.take(1_000.0, 1)
+
+
 def test_more_than_a_burst_waits_for_a_full_bucket_and_is_owed() -> None:
     bucket = TokenBucket(10.0, 100, 0.0)
     assert bucket.take(0.0, 250)

@@ -62,5 +62,7 @@ async def test_a_second_signal_does_not_wait(speech: FakeSpeech) -> None:
         await script.held.wait()
         server.drain.signal()
         server.drain.signal()
+        assert json.loads((await client.utterance())[1])["cancelled"] is True
         assert (await client.closed())[0] == 1001
+        assert speech.active == 0
         await asyncio.wait_for(server.serving, PATIENCE_S)

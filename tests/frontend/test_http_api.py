@@ -19,7 +19,7 @@ from frontend.speech_order import MAX_SPEED, MIN_SPEED
 from frontend.synthesis import Description
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, Script
-from tests.frontend.test_http_speech import ask
+from tests.frontend.http_client import ask
 from tests.frontend.test_http_voices import ADMIN, KEYS, add, call, sound
 
 UNDESCRIBED = {"/", "/static/<name>", "/openapi.json", "/docs", "/asyncapi.yaml"}
@@ -101,6 +101,7 @@ async def test_refusals_are_what_the_description_says(server: RunningServer, des
 async def test_events_are_what_the_description_says(speech: FakeSpeech, description: dict[str, Any]) -> None:
     async with running_server(speech) as server:
         answer = await ask(server, input="Hi.", stream_format="sse", response_format="pcm")
+    assert {event["type"] for event in answer.events} == {"speech.audio.delta", "speech.audio.done"}
     for event in answer.events:
         check(description, "SpeechEvent", event)
 

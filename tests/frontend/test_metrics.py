@@ -20,7 +20,7 @@ from frontend.server import Drain, open_listener, serve
 from frontend.settings import Settings
 from tests.frontend.conftest import RunningServer
 from tests.frontend.fakes import FakeSpeech, Script
-from tests.frontend.test_http_speech import ask, asking
+from tests.frontend.http_client import ask, asking
 
 
 @pytest.fixture

@@ -215,9 +215,10 @@ class Sessions(RuleBasedStateMachine):
         if reason == "failed":
             said = [event["type"] for event in heard.events if isinstance(event, dict)]
             assert said[-2:] == ["error", "audio_end"]
-        if name in self.whole and reason == "complete" and heard.encoding == "pcm_s16le":
+        if name in self.whole and heard.encoding == "pcm_s16le":
             text = self.whole[name]
-            assert heard.audio == audio_of(text, None, self.world.speech.scripts[text].frames)
+            sound = audio_of(text, None, self.world.speech.scripts[text].frames)
+            assert sound == heard.audio if reason == "complete" else sound.startswith(heard.audio)
 
     @property
     def listener(self) -> V2Client:

@@ -1,17 +1,18 @@
 """The v2 wire key by key, over a real socket."""
 
+import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from frontend.errors import InferenceFailed, InvalidRequest, LoadFailed, NotReady, Overloaded, Stalled
 from frontend.synthesis import Segment
-from tests.frontend.conftest import RunningServer
-from tests.frontend.fakes import FRAME_BYTES, FakeSpeech, Script, audio_of, live_audio_of
-from tests.frontend.v2 import V2Client, v2_client
+from tests.frontend.conftest import RunningServer, running_server
+from tests.frontend.fakes import CATALOGUE, FRAME_BYTES, FakeSpeech, Script, audio_of, live_audio_of
+from tests.frontend.v2 import V2Client, audio_end, timeless, v2_client
 
 FORMAT = {"encoding": "pcm_s16le", "sample_rate": 24000, "channels": 1, "framing": "plain"}
 LIMITS = {
@@ -23,40 +24,12 @@ LIMITS = {
     "idle_timeout_s": 120.0,
     "max_session_s": 7200.0,
 }
-TIMES = ("ttfa_ms", "generation_ms", "queue_ms", "rtf")
 
 
 @pytest.fixture
 async def client(server: RunningServer) -> Any:
     async with v2_client(server) as connected:
         yield connected
-
-
-def timeless(event: Any) -> Any:
-    """An event with figures that differ from run to run set to 0, once they are known to be figures."""
-    if not isinstance(event, dict):
-        return len(event)
-    for name in TIMES:
-        assert event.get(name) is None or event[name] >= 0
-    return {name: 0 if name in TIMES and value is not None else value for name, value in event.items()}
-
-
-def audio_end(request_id: str, samples: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "type": "audio_end",
-        "request_id": request_id,
-        "sample_rate": 24000,
-        "format": "pcm_s16le",
-        "channels": 1,
-        "cancelled": False,
-        "reason": "complete",
-        "samples": samples,
-        "duration_ms": samples // 24,
-        "ttfa_ms": 0,
-        "generation_ms": 0,
-        "chars": 6,
-        "tokens": samples // 1920,
-    } | changes
 
 
 async def test_the_subprotocol_is_selected_and_greeted_and_a_token_is_not_echoed(server: RunningServer) -> None:
@@ -175,45 +148,6 @@ async def test_timestamps_can_be_left_out_and_words_are_not_promised(client: V2C
     assert len(heard.of_type("mark")) == 1
 
 
-async def test_text_is_appended_as_it_comes_and_ended(client: V2Client, speech: FakeSpeech) -> None:
-    await client.speak("Hel", "u1", final=False)
-    await client.audio()
-    await client.send(type="text", request_id="u1", text="lo ")
-    await client.send(type="text", request_id="u1", text="you.")
-    await client.send(type="end", request_id="u1")
-    heard = await client.ended("u1")
-    assert heard.audio == live_audio_of("Hello you.")
-    assert timeless(heard.terminal) == audio_end("u1", 10 * 1920, chars=10)
-    assert [request.text for request in speech.requests] == ["Hel"]
-    for late in ({"type": "text", "text": "x"}, {"type": "flush"}, {"type": "end"}):
-        await client.send(request_id="u1", **late)
-        assert (await client.until("error"))["code"] == "UNKNOWN_REQUEST"
-
-
-async def test_a_flush_speaks_to_the_end_and_the_request_goes_on(client: V2Client, speech: FakeSpeech) -> None:
-    await client.speak("One. ", "u1", final=False)
-    await client.send(type="flush", request_id="u1")
-    assert await client.until("flushed") == {"type": "flushed", "request_id": "u1", "flush_id": 1, "sample_end": 9600}
-    await client.send(type="flush", request_id="u1")
-    assert (await client.until("flushed"))["sample_end"] == 9600
-    await client.send(type="text", request_id="u1", text=" Two.")
-    await client.send(type="end", request_id="u1")
-    heard = await client.ended("u1")
-    assert heard.audio == live_audio_of("One. ") + live_audio_of(" Two.")
-    marks = [(mark["text"], mark["char_start"], mark["sample_start"]) for mark in heard.of_type("mark")]
-    assert marks == [("One.", 0, 0), ("Two.", 6, 9600)]
-    assert [request.text for request in speech.requests] == ["One. ", " Two."]
-
-
-@pytest.mark.parametrize("text", ["", " \n"])
-async def test_live_text_that_never_came_is_complete_and_silent(client: V2Client, text: str) -> None:
-    await client.speak(text, "u1", final=False)
-    await client.send(type="end", request_id="u1")
-    end = (await client.ended("u1")).terminal
-    assert timeless(end) == audio_end("u1", 0, ttfa_ms=None, chars=len(text))
-    assert client.requests["u1"].types == ["audio_end"]
-
-
 async def test_an_unknown_voice_is_a_warning_and_the_default_speaks(client: V2Client, speech: FakeSpeech) -> None:
     await client.speak("Hello.", "u1", voice="nobody")
     heard = await client.ended("u1")
@@ -225,175 +159,6 @@ async def test_an_unknown_voice_is_a_warning_and_the_default_speaks(client: V2Cl
     await client.send(type="text", request_id="u2", text="lo.")
     await client.send(type="end", request_id="u2")
     assert (await client.ended("u2")).audio == live_audio_of("Hello.")
-
-
-async def test_an_unknown_voice_is_an_error_when_voices_are_strict(client: V2Client) -> None:
-    await client.speak("Hello.", "u1", voice="nobody", strict_voice=True)
-    assert (await client.ended("u1")).terminal == {
-        "type": "error",
-        "code": "VOICE_NOT_FOUND",
-        "message": "no voice 'nobody'",
-        "recoverable": True,
-        "request_id": "u1",
-        "accepted": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("failure", "code", "retry_after_ms"),
-    [
-        (InvalidRequest("bad"), "INVALID_MESSAGE", None),
-        (NotReady("bad"), "TTS_NOT_READY", 1000),
-        (Overloaded("bad", 800), "OVERLOADED", 800),
-    ],
-)
-async def test_what_the_model_refuses_was_never_accepted(
-    client: V2Client, speech: FakeSpeech, failure: Exception, code: str, retry_after_ms: int | None
-) -> None:
-    speech.script("Fail.", Script(frames=0, error=failure))
-    await client.speak("Fail.", "u1")
-    heard = await client.ended("u1")
-    expected = {"type": "error", "code": code, "message": "bad", "recoverable": True, "request_id": "u1"}
-    retry = {} if retry_after_ms is None else {"retry_after_ms": retry_after_ms}
-    assert heard.events == [expected | {"accepted": False} | retry]
-    del client.requests["u1"]  # its id is free again
-    await client.speak("Hello.", "u1")
-    assert (await client.until("audio_end"))["reason"] == "complete"
-
-
-@pytest.mark.parametrize(
-    ("failure", "code"), [(InferenceFailed("bad"), "TTS_INFERENCE_FAILED"), (Stalled("bad"), "TTS_TIMEOUT")]
-)
-async def test_a_failure_is_an_error_and_then_audio_end(
-    client: V2Client, speech: FakeSpeech, failure: Exception, code: str
-) -> None:
-    speech.script("Fail.", Script(frames=2, error=failure))
-    await client.speak("Fail.", "u1")
-    heard = await client.ended("u1")
-    assert heard.types == ["audio_start", "mark", "audio", "error", "audio_end"]
-    assert heard.of_type("error")[0] == {
-        "type": "error",
-        "code": code,
-        "message": "bad",
-        "recoverable": True,
-        "request_id": "u1",
-        "accepted": True,
-    }
-    assert timeless(heard.terminal) == audio_end("u1", 3840, reason="failed", chars=5)
-
-
-@pytest.mark.parametrize(
-    ("failure", "code", "reason"),
-    [
-        (ZeroDivisionError("our own"), "INTERNAL", "internal error"),
-        (LoadFailed("no file"), "TTS_LOAD_FAILED", "the model could not be loaded"),
-    ],
-)
-async def test_what_will_not_go_away_is_told_and_closes_with_1011(
-    client: V2Client, speech: FakeSpeech, failure: Exception, code: str, reason: str
-) -> None:
-    speech.script("Fail.", Script(frames=0, error=failure))
-    await client.speak("Fail.", "u1")
-    await client.speak("Next.", "u2")
-    assert await client.closed() == (1011, reason)
-    (error,) = client.requests["u1"].of_type("error")
-    assert (error["code"], error["recoverable"]) == (code, False)
-    assert client.requests["u1"].terminal is not None
-    assert client.requests["u2"].terminal["reason"] == "cancelled"
-
-
-@pytest.mark.parametrize(
-    ("sent", "code", "message"),
-    [
-        ("{", "INVALID_MESSAGE", None),
-        (b"\x00", "INVALID_MESSAGE", "binary messages are not part of this protocol"),
-        (b"", "INVALID_MESSAGE", "binary messages are not part of this protocol"),
-        ('{"type":"sing"}', "INVALID_MESSAGE", None),
-        ('{"type":"text","text":"a"}', "INVALID_MESSAGE", "Failed to parse message: missing field `request_id`"),
-        ('{"type":"start","protocol":3}', "INVALID_MESSAGE", "this socket speaks protocol 2, not 3"),
-        ('{"type":"text","request_id":"x","text":"a"}', "UNKNOWN_REQUEST", "no request of this id is open"),
-        ('{"type":"start","format":{"encoding":"mp3"}}', "UNSUPPORTED_FORMAT", None),
-        ('{"type":"start","format":{"encoding":"mulaw","sample_rate":16000}}', "UNSUPPORTED_FORMAT", None),
-        ('{"type":"start","mode":"concurrent"}', "INVALID_MESSAGE", None),
-    ],
-)
-async def test_an_invalid_message_is_answered_without_accepted(
-    client: V2Client, sent: str | bytes, code: str, message: str | None
-) -> None:
-    await client.connection.send(sent)
-    answer = await client.until("error")
-    assert (answer["code"], answer["recoverable"]) == (code, True)
-    assert message is None or answer["message"] == message
-    assert "accepted" not in answer
-    await client.speak("Hello.", "u1")
-    assert (await client.ended("u1")).terminal["reason"] == "complete"
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "message"),
-    [
-        ({}, "INVALID_MESSAGE", "Failed to parse message: missing field `text`"),
-        ({"text": " "}, "TEXT_EMPTY", "text is blank"),
-        ({"text": "x" * 5001}, "TEXT_TOO_LONG", "text has 5001 characters, the limit is 5000"),
-        ({"text": "a<|im_end|>"}, "INVALID_MESSAGE", "text has the model token '<|im_end|>' at position 1"),
-        (
-            {"text": "a", "seed": -1},
-            "INVALID_MESSAGE",
-            "Failed to parse message: field `seed` must be from 0 to 1.84467e+19, not -1",
-        ),
-        (
-            {"text": "a", "top_k": 1.5},
-            "INVALID_MESSAGE",
-            "Failed to parse message: field `top_k` must be a whole number, not number",
-        ),
-        (
-            {"text": "a", "mode": "later"},
-            "INVALID_MESSAGE",
-            "Failed to parse message: field `mode` is 'later', expected one of `queue`, `interrupt`, `concurrent`",
-        ),
-        (
-            {"text": "a", "format": {"encoding": "opus", "sample_rate": 44100}},
-            "UNSUPPORTED_FORMAT",
-            None,
-        ),
-    ],
-)
-async def test_a_malformed_speak_is_refused_by_its_id(
-    client: V2Client, fields: dict[str, Any], code: str, message: str | None
-) -> None:
-    await client.send(type="speak", request_id="u1", **fields)
-    answer = (await client.ended("u1")).terminal
-    assert (answer["code"], answer["accepted"], answer["recoverable"]) == (code, False, True)
-    assert message is None or answer["message"] == message
-
-
-async def test_a_live_id_cannot_be_used_twice(client: V2Client, speech: FakeSpeech) -> None:
-    script = speech.script("Long.", Script(hold_after=1))
-    await client.speak("Long.", "u1")
-    await client.audio()
-    await client.speak("Hello.", "u1")
-    refusal = await client.until("error")
-    assert (refusal["code"], refusal["request_id"], refusal["accepted"]) == ("DUPLICATE_REQUEST", "u1", False)
-    script.go.set()
-    assert (await client.ended("u1")).audio == audio_of("Long.")
-
-
-async def test_appends_have_limits_of_their_own_and_the_request_goes_on(
-    speech: FakeSpeech, server: RunningServer
-) -> None:
-    async with v2_client(server) as client:
-        await client.speak("a<|im", "u1", final=False)
-        await client.send(type="text", request_id="u1", text="_end|>")
-        assert (await client.until("error"))["code"] == "INVALID_MESSAGE"
-        await client.send(type="text", request_id="u1", text="x" * 5001)
-        answer = await client.until("error")
-        assert (answer["code"], answer["request_id"]) == ("TEXT_TOO_LONG", "u1")
-        assert "accepted" not in answer
-        for _ in range(4):
-            await client.send(type="text", request_id="u1", text=" " * 4999)
-        assert (await client.until("error"))["message"] == "the request would have 20001 characters, the limit is 20000"
-        await client.send(type="cancel")
-        assert (await client.ended("u1")).terminal["chars"] == 5 + 3 * 4999
 
 
 async def test_a_ping_is_answered_with_its_id(client: V2Client) -> None:
@@ -410,12 +175,76 @@ async def test_what_the_model_ignores_is_told(client: V2Client, speech: FakeSpee
     assert (warning["code"], warning["message"]) == ("INPUT_IGNORED", "the loaded model has no use for instructions")
 
 
-async def test_text_that_stays_away_ends_with_timeout(speech: FakeSpeech, server: RunningServer) -> None:
-    speech.script("Wait.", Script(info={"reason": "text_timeout"}))
-    async with v2_client(server) as client:
-        await client.speak("Wait.", "u1", final=False)
-        await client.send(type="flush", request_id="u1")
-        assert (await client.ended("u1")).terminal["reason"] == "timeout"
+async def test_what_the_model_ignores_is_told_once_a_request(client: V2Client, speech: FakeSpeech) -> None:
+    for text in ("One.", " Two."):
+        speech.script(text, Script(info={"reason": "complete", "ignored": ["instruct"]}))
+    await client.speak("One.", "u1", instructions="calm", final=False)
+    await client.send(type="flush", request_id="u1")
+    await client.until("flushed")
+    await client.send(type="text", request_id="u1", text=" Two.")
+    await client.send(type="end", request_id="u1")
+    assert len((await client.ended("u1")).of_type("warning")) == 1
+    assert len(speech.requests) == 2
+
+
+async def test_the_model_says_how_long_it_worked_and_its_queue_was_no_work(
+    client: V2Client, speech: FakeSpeech
+) -> None:
+    speech.script("Hello.", Script(info={"reason": "complete", "timings": {"total_s": 2.5, "queue_s": 1.0}}))
+    await client.speak("Hello.", "u1")
+    assert (await client.ended("u1")).terminal["generation_ms"] == 1500
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_where_the_model_does_not_say_so_its_work_is_what_it_was_waited_for(
+    client: V2Client, speech: FakeSpeech, final: bool
+) -> None:
+    script = speech.script("Hello.", Script(hold_after=1))
+    await client.speak("Hello.", "u1", final=final)
+    await script.held.wait()
+    asyncio.get_running_loop().call_later(0.1, script.go.set)
+    if not final:
+        await client.send(type="end", request_id="u1")
+    assert (await client.ended("u1")).terminal["generation_ms"] >= 100
+
+
+async def test_progress_is_told_no_more_often_than_it_is_good_for(
+    client: V2Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.speaking.PROGRESS_S", 600.0)
+    await client.speak("Hello.", "u1", progress=True)
+    assert (await client.ended("u1")).of_type("progress") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "voice", "cloned"),
+    [("base", "makima", True), ("base", None, True), ("base", "ryan", False), ("custom_voice", "makima", False)],
+)
+async def test_only_a_recording_that_is_copied_is_called_a_clone(
+    speech: FakeSpeech, kind: str, voice: str | None, cloned: bool
+) -> None:
+    speech.description = replace(CATALOGUE, details=dict(CATALOGUE.details) | {"type": kind})
+    async with running_server(speech) as server, v2_client(server) as client:
+        await client.speak("Hello.", "u1", voice=voice)
+        [start] = (await client.ended("u1")).of_type("audio_start")
+        assert (start["voice"], start["cloned"]) == (voice or "makima", cloned)
+
+
+async def test_speech_without_a_sound_has_no_beginning(client: V2Client, speech: FakeSpeech) -> None:
+    speech.script("Hm.", Script(frames=0))
+    await client.speak("Hm.", "u1")
+    assert (await client.ended("u1")).types == ["audio_end"]
+
+
+@pytest.mark.parametrize(("limits", "frames"), [({}, 25), ({"max_frames": 20}, 20), ({"max_total_frames": 9}, 9)])
+async def test_no_more_is_asked_of_the_model_than_it_may_make(
+    speech: FakeSpeech, limits: dict[str, int], frames: int
+) -> None:
+    speech.description = replace(CATALOGUE, details=dict(CATALOGUE.details) | {"limits": limits})
+    async with running_server(speech) as server, v2_client(server) as client:
+        await client.speak("Hello.", "u1", max_seconds=2)
+        await client.ended("u1")
+    assert [request.max_frames for request in speech.requests] == [frames]
 
 
 async def test_progress_is_told_when_asked_for(speech: FakeSpeech, client: V2Client, monkeypatch: Any) -> None:
@@ -423,10 +252,3 @@ async def test_progress_is_told_when_asked_for(speech: FakeSpeech, client: V2Cli
     await client.speak("Hello.", "u1", progress=True)
     shown = (await client.ended("u1")).of_type("progress")
     assert [(one["audio_ms"], one["chars_done"]) for one in shown] == [(80, 0), (160, 0), (240, 0), (240, 0)]
-
-
-async def test_a_defect_of_the_wire_is_never_silent(client: V2Client) -> None:
-    """An id too long to be echoed is refused without it."""
-    await client.send(type="speak", request_id="x" * 129, text="Hello.")
-    refusal = await client.until("error")
-    assert (refusal["code"], refusal["accepted"], "request_id" in refusal) == ("INVALID_MESSAGE", False, False)

@@ -74,6 +74,8 @@ async def test_behind_a_cancel_comes_at_most_the_frame_that_was_being_written(wi
     assert [type(await wire.take()) for _ in range(2)] == [bytes, bytes]
     end = await wire.take()
     assert (end["type"], end["samples"]) == ("audio_end", 3 * 1920)
+    await settle()
+    assert wire.outgoing.empty()
 
 
 async def test_answers_overtake_audio(wire: Wire, speech: FakeSpeech) -> None:

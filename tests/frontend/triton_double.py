@@ -15,6 +15,9 @@ from frontend.synthesis import Chunk, Speech, SpeechRequest
 from frontend.triton import TritonSpeech
 
 INSTANCE = "one"
+FRAME = bytes(range(256)) * 15
+INFO = {"reason": "complete", "frames": 1}
+LIMITS = {"describe_timeout_s": 2.0, "accept_s": 5.0, "probe_s": 0.05, "stall_s": 30.0}
 
 Response = service_pb2.ModelStreamInferResponse
 # What the double does with one utterance: it sends by the callable it is given.
@@ -172,3 +175,17 @@ async def spoken(speech: Speech, request: SpeechRequest, more: AsyncIterator[str
     """All chunks of one utterance."""
     async with aclosing(speech.speak(request, more)) as chunks:
         return [chunk async for chunk in chunks]
+
+
+async def fall_silent(stream: Stream) -> None:
+    await asyncio.Event().wait()
+
+
+async def take_in_and_fall_silent(stream: Stream) -> None:
+    await stream.take_in()
+    await fall_silent(stream)
+
+
+async def speak_once_and_fall_silent(stream: Stream) -> None:
+    await stream.send(FRAME)
+    await fall_silent(stream)

@@ -13,8 +13,11 @@ from websockets.typing import Subprotocol
 
 from frontend.framing import read_tagged
 from tests.frontend.conftest import PATIENCE_S, RunningServer
+from tests.frontend.fakes import FakeSpeech, Script
 
 BYTES = {"pcm_s16le": 2, "wav": 2, "mulaw": 1, "alaw": 1}
+TAGGED = {"encoding": "pcm_s16le", "framing": "tagged"}
+TIMES = ("ttfa_ms", "generation_ms", "queue_ms", "rtf")
 
 
 @dataclass
@@ -181,3 +184,41 @@ async def v2_client(server: RunningServer, **start: Any) -> AsyncIterator[V2Clie
             await client.send(type="start", protocol=2, **start)
             await client.until("ready")
         yield client
+
+
+async def begun(
+    client: V2Client, speech: FakeSpeech, text: str = "Long.", name: str = "u1", **fields: object
+) -> Script:
+    """A request that has sent one frame and makes no more until `go`."""
+    script = speech.script(text, Script(frames=50, hold_after=1))
+    await client.speak(text, name, **fields)
+    await client.audio()
+    await script.held.wait()
+    return script
+
+
+def timeless(event: Any) -> Any:
+    """An event with figures that differ from run to run set to 0, once they are known to be figures."""
+    if not isinstance(event, dict):
+        return len(event)
+    for name in TIMES:
+        assert event.get(name) is None or event[name] >= 0
+    return {name: 0 if name in TIMES and value is not None else value for name, value in event.items()}
+
+
+def audio_end(request_id: str, samples: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "audio_end",
+        "request_id": request_id,
+        "sample_rate": 24000,
+        "format": "pcm_s16le",
+        "channels": 1,
+        "cancelled": False,
+        "reason": "complete",
+        "samples": samples,
+        "duration_ms": samples // 24,
+        "ttfa_ms": 0,
+        "generation_ms": 0,
+        "chars": 6,
+        "tokens": samples // 1920,
+    } | changes
