@@ -26,7 +26,7 @@ from benchmarks.results import Results, write
 from benchmarks.serving_engine import ROOT, VOICES
 from benchmarks.serving_processes import processor_seconds
 from benchmarks.serving_servers import Served, servers
-from benchmarks.soak_crowd import crowd
+from benchmarks.soak_crowd import Crowd, named
 from benchmarks.soak_processes import held
 from benchmarks.soak_rest import FRAMES, Gauges, Rest, at_rest, in_flight
 from benchmarks.soak_tally import Places, Tally
@@ -36,7 +36,7 @@ from commands.checkpoint import make_demo
 from commands.ports import free_ports
 from frontend.api_keys import Scope, entry, make_key
 
-SIZES = {"smoke": (0.12, 2, 12), "full": (20.0, 8, 24)}
+SIZES = {"smoke": (0.05, 1, 13), "full": (20.0, 8, 24)}
 """Minutes, spells of the crowd with a rest behind each, clients."""
 # Small enough that every cache is full long before the first spell is over, and that the crowd is sometimes too many.
 PARAMETERS = {
@@ -74,6 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--clients", type=int, help="how many at a time (24)")
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--only", default="", help="some of what clients do, comma-separated, to find who does it")
     parser.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="seconds: only that it runs")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "benchmarks", help="folder of the results")
     options = parser.parse_args(arguments)
@@ -116,37 +117,41 @@ async def _run(options: argparse.Namespace, course: Course, workspace: Path) -> 
     }
     environment = {**ENVIRONMENT, **frontend, "QWEN3_TTS_VOICES": str(voices)}
     served = Served(make_demo(workspace, "base"), parameters=PARAMETERS, environment=environment)
-    async with servers(served, workspace) as addresses:
+    async with _log_kept(workspace, options.out), servers(served, workspace) as addresses:
         http = "http" + addresses.websocket.removeprefix("ws").partition("/api")[0]
         places = Places(addresses.websocket, http, addresses.triton, key)
         gauges = Gauges(addresses.triton_metrics, f"http://127.0.0.1:{metrics}/metrics")
         await _spells(options, course, places, gauges)
 
 
+@contextlib.asynccontextmanager
+async def _log_kept(workspace: Path, out: Path) -> AsyncIterator[None]:
+    """Triton's log outlives its workspace: its last words are all there is of a server that has crashed."""
+    try:
+        yield
+    finally:
+        log = workspace / "triton.log"
+        if log.is_file():
+            out.mkdir(parents=True, exist_ok=True)
+            shutil.copy(log, out / "soak-triton.log")
+
+
 async def _spells(options: argparse.Namespace, course: Course, places: Places, gauges: Gauges) -> None:
     """One rest before anybody has come, and one behind each spell of the crowd."""
+    crowd = Crowd(options.clients, named(options.only), options.seed)
     course.rests.append(await at_rest(gauges, 0, course.began, REST_WITHIN_S))
     for spell in range(options.rests):
-        async with _sampling(course, gauges):
-            seconds = options.minutes * 60 / options.rests
-            await crowd(places, options.clients, seconds, f"{options.seed} {spell}", course.tally)
+        try:
+            async with asyncio.TaskGroup() as group:
+                sampling = group.create_task(_sample(course, gauges))
+                await crowd.visit(places, spell, options.minutes * 60 / options.rests, course.tally)
+                sampling.cancel()
+        except* CommandFailed as failures:
+            raise failures.exceptions[0] from None
         rest = await at_rest(gauges, course.tally.utterances, course.began, REST_WITHIN_S)
         course.rests.append(rest)
         shown = {name: f"{one.memory_mb:.1f} MB, {one.fds} files, {one.threads}" for name, one in rest.held.items()}
         print(json.dumps({"rest": spell + 1, "utterances": rest.utterances, **shown}), flush=True)
-
-
-@contextlib.asynccontextmanager
-async def _sampling(course: Course, gauges: Gauges) -> AsyncIterator[None]:
-    """Notes every few seconds what is held and in flight, until the block ends."""
-    sampling = asyncio.create_task(_sample(course, gauges))
-    try:
-        yield
-    finally:
-        sampling.cancel()
-        await asyncio.wait({sampling})
-    if not sampling.cancelled():
-        sampling.result()
 
 
 async def _sample(course: Course, gauges: Gauges) -> None:

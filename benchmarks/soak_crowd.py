@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from benchmarks import soak_http, soak_sockets, soak_triton
 from benchmarks.soak_tally import Places, Tally, Unexpected, Visit
@@ -31,19 +32,38 @@ PATIENCE_S = 90.0
 """Longer than anything a client does may take on a busy machine."""
 
 
-async def crowd(places: Places, clients: int, seconds: float, seed: str, tally: Tally) -> None:
-    """So many clients for so long; returns when the last has gone. The same seed draws the same."""
-    until = time.monotonic() + seconds
-    async with asyncio.TaskGroup() as group:
-        for number in range(clients):
-            group.create_task(_client(Visit(places, random.Random(f"{seed} {number}"), tally), until))
+def named(names: str) -> dict[Behaviour, int]:
+    """Some of the behaviours by their names, comma-separated, or all for none. Raises ValueError."""
+    known = {behaviour.__name__: behaviour for behaviour in BEHAVIOURS}
+    wanted = [name for name in names.split(",") if name] or list(known)
+    if unknown := set(wanted) - known.keys():
+        raise ValueError(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    return {known[name]: BEHAVIOURS[known[name]] for name in wanted}
 
 
-async def _client(visit: Visit, until: float) -> None:
-    await asyncio.sleep(visit.drawn.uniform(0, 1))  # nobody's clients all come at the same moment
-    while time.monotonic() < until:
-        [behaviour] = visit.drawn.choices(list(BEHAVIOURS), list(BEHAVIOURS.values()))
-        await act(behaviour, visit)
+@dataclass(frozen=True)
+class Crowd:
+    """Who comes: how many at a time, what they do by weight, and the seed of what they draw."""
+
+    clients: int
+    behaviours: dict[Behaviour, int]
+    seed: int
+
+    async def visit(self, places: Places, spell: int, seconds: float, tally: Tally) -> None:
+        """All of them for so long; returns when the last has gone. The same seed and spell draw the same."""
+        until = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.clients):
+                visit = Visit(places, random.Random(f"{self.seed} {spell} {number}"), tally)
+                group.create_task(self._client(number, visit, until))
+
+    async def _client(self, number: int, visit: Visit, until: float) -> None:
+        await asyncio.sleep(visit.drawn.uniform(0, 1))  # nobody's clients all come at the same moment
+        every = list(self.behaviours)
+        await act(every[number % len(every)], visit)  # so that even a short run does everything once
+        while time.monotonic() < until:
+            [behaviour] = visit.drawn.choices(every, list(self.behaviours.values()))
+            await act(behaviour, visit)
 
 
 async def act(behaviour: Behaviour, visit: Visit) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.soak_processes import Held, held
+from commands import CommandFailed
 
 IN_FLIGHT = (
     "tts_active_utterances",
@@ -45,12 +46,15 @@ class Gauges:
         self._urls = urls
 
     async def read(self) -> dict[str, float]:
-        """Each metric by its name, summed over its labels."""
+        """Each metric by its name, summed over its labels. Raises CommandFailed when a server does not answer."""
         values: dict[str, float] = {}
         async with aiohttp.ClientSession() as session:
             for url in self._urls:
-                async with session.get(url) as answer:
-                    shown = await answer.text()
+                try:
+                    async with session.get(url) as answer:
+                        shown = await answer.text()
+                except aiohttp.ClientError as failure:
+                    raise CommandFailed(f"a server has ended: {failure}") from failure
                 for family in text_string_to_metric_families(shown):
                     for sample in family.samples:
                         values[sample.name] = values.get(sample.name, 0.0) + sample.value

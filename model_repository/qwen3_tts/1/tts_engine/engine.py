@@ -127,7 +127,9 @@ class Engine:
             self._admission.leave(utterance, None)
             raise
         if encoding is not None:
-            encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance.id, done)))
+            # A future that is kept keeps what it calls: the id alone, or the utterance would stay as long as the voice.
+            utterance_id = utterance.id
+            encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance_id, done)))
         return utterance.id
 
     def append(self, name: str, text: str, *, complete: bool) -> bool:
