@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     course = Course()
     try:
-        with tempfile.TemporaryDirectory(prefix="qwen3-tts-") as workspace:
-            asyncio.run(_run(options, course, Path(workspace)))
+        with tempfile.TemporaryDirectory(prefix="qwen3-tts-") as folder, _log_kept(Path(folder), options.out):
+            asyncio.run(_run(options, course, Path(folder)))
     except CommandFailed as failure:
         print(f"soak: {failure}", file=sys.stderr)
         return 1
@@ -117,15 +117,15 @@ async def _run(options: argparse.Namespace, course: Course, workspace: Path) -> 
     }
     environment = {**ENVIRONMENT, **frontend, "QWEN3_TTS_VOICES": str(voices)}
     served = Served(make_demo(workspace, "base"), parameters=PARAMETERS, environment=environment)
-    async with _log_kept(workspace, options.out), servers(served, workspace) as addresses:
+    async with servers(served, workspace) as addresses:
         http = "http" + addresses.websocket.removeprefix("ws").partition("/api")[0]
         places = Places(addresses.websocket, http, addresses.triton, key)
         gauges = Gauges(addresses.triton_metrics, f"http://127.0.0.1:{metrics}/metrics")
         await _spells(options, course, places, gauges)
 
 
-@contextlib.asynccontextmanager
-async def _log_kept(workspace: Path, out: Path) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def _log_kept(workspace: Path, out: Path) -> Iterator[None]:
     """Triton's log outlives its workspace: its last words are all there is of a server that has crashed."""
     try:
         yield
