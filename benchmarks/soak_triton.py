@@ -26,7 +26,7 @@ _BAD: tuple[dict[str, Any], ...] = (
     {"text": "Hello.", "voice": "nobody"},
     {"text": "Hello.", "temperature": -1.0},
     {"text": "Hello.", "temperature": float("nan")},
-    {"text": "Hello.", "top_k": 0},
+    {"text": "Hello.", "top_k": -1},
     {"text": "Hello.", "max_frames": 0},
     {"text": "Hello.", "lyrics": "la la"},
     {"text": "Hello.", "reference_sample_rate": RATE},
