@@ -22,9 +22,10 @@ IN_FLIGHT = (
     "frontend_active_utterances",
 )
 SLOTS, FRAMES = "tts_slots", "tts_frames_total"
-SETTLE_S = 3.0
-"""How long a rest is looked at, of which the least of everything counts: readiness is asked for meanwhile."""
-_POLL_S = 0.1
+SETTLE_S = 8.0
+"""How long a rest is looked at, of which the least of everything counts: long enough for the engine to give memory
+back, which it does when nobody has spoken for five seconds."""
+_POLL_S, _LOOK_S = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ async def at_rest(gauges: Gauges, utterances: int, began: float, within_s: float
         await asyncio.sleep(_POLL_S)
     waited = time.monotonic() - started
     found = held()
-    for _ in range(int(SETTLE_S / 0.5)):
-        await asyncio.sleep(0.5)
+    for _ in range(int(SETTLE_S / _LOOK_S)):
+        await asyncio.sleep(_LOOK_S)
         found = {name: seen.least(found.get(name, seen)) for name, seen in held().items()}
     return Rest(utterances, time.monotonic() - began, found, left, values[SLOTS], waited)
 
