@@ -5,7 +5,8 @@
 
 FROM nvcr.io/nvidia/tritonserver:26.03-py3 AS triton
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
+ENV MALLOC_ARENA_MAX=2 \
+    PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
     QWEN3_TTS_MODEL=/checkpoints/Qwen/Qwen3-TTS-12Hz-0.6B-Base \
     QWEN3_TTS_VOICES=/voices \
@@ -47,7 +48,8 @@ CMD ["tritonserver", \
 
 FROM python:3.12-slim AS frontend
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-ENV PYTHONUNBUFFERED=1 \
+ENV MALLOC_ARENA_MAX=2 \
+    PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/app:/app/scripts \
     FRONTEND_HOST=0.0.0.0 \

@@ -1,4 +1,7 @@
-"""How much processor time the parts of the stack have used, read from /proc. Linux only; knows no benchmark."""
+"""Which processes the parts of the stack are, and how much processor time they have used, read from /proc.
+
+Linux only; knows no benchmark.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,27 @@ GENERATOR = "generator"
 
 def processor_seconds() -> dict[str, float]:
     """Seconds used so far by this process (the load generator) and, part by part, by those it has started."""
+    _, used = _table()
+    seconds = {GENERATOR: used[os.getpid()]}
+    for process, part in parts().items():
+        seconds[part] = seconds.get(part, 0.0) + used.get(process, 0.0)
+    return seconds
+
+
+def parts() -> dict[int, str]:
+    """The processes that this one has started and what each is of the stack; others are left out."""
+    parents, _ = _table()
+    named = {process: _part(process) for process in sorted(_below(os.getpid(), parents))}
+    return {process: part for process, part in named.items() if part is not None}
+
+
+def since(before: dict[str, float]) -> dict[str, float]:
+    """What was used since an earlier reading."""
+    return {part: seconds - before.get(part, 0.0) for part, seconds in processor_seconds().items()}
+
+
+def _table() -> tuple[dict[int, int], dict[int, float]]:
+    """The parent and the processor seconds of every process."""
     parents, used = {}, {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -21,17 +45,7 @@ def processor_seconds() -> dict[str, float]:
             continue  # it has ended since it was listed
         parents[int(name)] = int(fields[1])
         used[int(name)] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
-    seconds = {GENERATOR: used[os.getpid()]}
-    for process in _below(os.getpid(), parents):
-        part = _part(process)
-        if part is not None:
-            seconds[part] = seconds.get(part, 0.0) + used[process]
-    return seconds
-
-
-def since(before: dict[str, float]) -> dict[str, float]:
-    """What was used since an earlier reading."""
-    return {part: seconds - before.get(part, 0.0) for part, seconds in processor_seconds().items()}
+    return parents, used
 
 
 def _below(root: int, parents: dict[int, int]) -> set[int]:

@@ -57,10 +57,14 @@ class Served:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the two servers listen: HOST:PORT of gRPC, and the URL of the WebSocket."""
+    """Where the two servers listen: HOST:PORT of gRPC, the URL of the WebSocket, and that of Triton's metrics.
+
+    triton_metrics: empty where the servers are not ours.
+    """
 
     triton: str
     websocket: str
+    triton_metrics: str = ""
 
 
 @contextlib.asynccontextmanager
@@ -85,7 +89,7 @@ async def servers(served: Served, workspace: Path) -> AsyncGenerator[Addresses, 
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
-        yield Addresses(f"{HOST}:{grpc}", address.websocket_url)
+        yield Addresses(f"{HOST}:{grpc}", address.websocket_url, f"http://{HOST}:{metrics}/metrics")
     finally:
         waiting.cancel()
         running.cancel()

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from tritonclient.grpc import InferResult
@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 from frontend import errors
 from frontend.first_answer import first_answer
 from frontend.live_requests import growing, only
+from frontend.open_stream import OpenStream
 from frontend.silence import Silence
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, SpeechRequest
 from frontend.tracing import calling
@@ -46,15 +47,14 @@ CHANNEL_ARGUMENTS = [
 ]
 
 
+_Responses = AsyncIterator[tuple[InferResult | None, InferenceServerException | None]]
+
+# How long the model may take to hear that nobody listens, and a stream to end. Both take milliseconds.
+CANCEL_S, ENDED_S = 0.5, 0.5
+
+
 class _Refused(Exception):
     """Triton itself turned the request away, before the model saw it; such an error has no status."""
-
-
-class _Responses(Protocol):
-    """The open stream of one request."""
-
-    def __aiter__(self) -> AsyncIterator[tuple[InferResult | None, InferenceServerException | None]]: ...
-    def cancel(self) -> bool: ...
 
 
 class TritonSpeech:
@@ -90,7 +90,7 @@ class TritonSpeech:
     async def speak(
         self, request: SpeechRequest, more: AsyncIterator[str] | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        """Chunks as the model sends them; the stream is cancelled when the generator ends for any reason.
+        """Chunks as the model sends them; when the generator ends for any reason, so does the utterance.
 
         Where a server hangs or dies before any sound of a text that cannot be lost, another that answers is asked once.
         """
@@ -133,12 +133,12 @@ class TritonSpeech:
         inputs = wishes | {"utterance": name, "acknowledge": True}
         accepted, ended = asyncio.Event(), asyncio.Event()
         requests = only(inputs) if more is None else growing(inputs, more, accepted, ended)
-        responses = self._open(requests, None, name, trace)
-        silence = Silence(responses.cancel)
+        stream = self._open(requests, None, name, trace)
+        silence = Silence(stream.cancel)
         watching: asyncio.Task[None] | None = None
         begun = over = False
         try:
-            result = await self._first(responses, silence)
+            result = await self._first(stream, silence)
             while result is not None:
                 heard = chunk(result)
                 info = heard.info or {}
@@ -154,14 +154,12 @@ class TritonSpeech:
                     yield heard
                     if over:
                         ended.set()  # text that is still to come would keep the stream open
-                result = await self._next(responses, silence)
+                result = await self._next(stream, silence)
         finally:
             ended.set()
             if watching is not None:
                 watching.cancel()
-            responses.cancel()
-            if not over:
-                self._leave(name)
+            self._leave(stream, None if over else name)
         if not over:
             raise errors.InferenceFailed("the model ended the utterance without saying how")
 
@@ -174,9 +172,9 @@ class TritonSpeech:
 
     async def _described(self, within_s: float, utterance: str | None = None) -> Description:
         """As describe, asked once; utterance: by whose name a balancer chooses the server. Raises as describe."""
-        responses = self._open(only({"describe": True}), within_s, utterance)
+        stream = self._open(only({"describe": True}), within_s, utterance)
         try:
-            result = await _read(responses)
+            result = await stream.next()
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 text = f"the model did not describe itself within {self._describe_timeout_s:g} s"
@@ -185,7 +183,7 @@ class TritonSpeech:
         except _Refused as refusal:
             raise errors.NotReady(str(refusal)) from None
         finally:
-            responses.cancel()
+            self._leave(stream)
         info = None if result is None else chunk(result).info
         if info is not None and "error" in info:
             raise model_error(info["error"], False)
@@ -217,7 +215,7 @@ class TritonSpeech:
         timeout_s: float | None,
         utterance: str | None,
         trace: dict[str, str] | None = None,
-    ) -> _Responses:
+    ) -> OpenStream[InferResult]:
         async def packed() -> AsyncIterator[dict[str, Any]]:
             # Its end half-closes the stream, after which the server ends it when all is sent.
             async for inputs in requests:
@@ -226,26 +224,27 @@ class TritonSpeech:
         # A balancer sends what concerns one utterance to one server by this header.
         name = {} if utterance is None else {UTTERANCE_HEADER: utterance}
         headers = name | (trace or {})
-        return self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=headers or None)
+        responses = self._client.stream_infer(packed(), stream_timeout=timeout_s, headers=headers or None)
+        return OpenStream(partial(_read, responses), responses.cancel)
 
     async def _watch(self, silence: Silence, name: str, instance: str) -> None:
         asking = partial(self._described, self._describe_timeout_s, name)
         await silence.watch(asking, instance, self._probe_s, self._stall_s)
 
-    async def _first(self, responses: _Responses, silence: Silence) -> InferResult | None:
+    async def _first(self, stream: OpenStream[InferResult], silence: Silence) -> InferResult | None:
         """As `_next`. Raises also Unanswered, when there is none in time: a server that lives answers at once."""
         try:
             async with asyncio.timeout(self._accept_s):
-                return await self._next(responses, silence)
+                return await self._next(stream, silence)
         except TimeoutError:
             text = f"the model did not say within {self._accept_s:g} s that it took the utterance in"
             raise errors.Unanswered(text) from None
 
-    async def _next(self, responses: _Responses, silence: Silence) -> InferResult | None:
+    async def _next(self, stream: OpenStream[InferResult], silence: Silence) -> InferResult | None:
         """The next response, None at the end of the stream. Raises SpeechError."""
         try:
             with silence.listening():
-                return await _read(responses)
+                return await stream.next()
         except asyncio.CancelledError:
             if _told_to_end():
                 raise
@@ -258,20 +257,26 @@ class TritonSpeech:
                 raise errors.InferenceFailed(f"Triton refused the request: {refusal}") from None
             raise errors.NotReady(str(refusal)) from None
 
-    def _leave(self, name: str) -> None:
-        """Tells the model at once that nobody listens any more; Triton's own cancel reaches it when it next looks."""
-        leaving = asyncio.create_task(self._cancel(name))
+    def _leave(self, stream: OpenStream[InferResult], name: str | None = None) -> None:
+        """Nobody listens to it any more; name: of the utterance, unless all of it was heard."""
+        leaving = asyncio.create_task(self._end(stream, name))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
+    async def _end(self, stream: OpenStream[InferResult], name: str | None) -> None:
+        """Tells the model at once, and lets the stream end by itself; one that does not is cancelled."""
+        # The first word may overtake the utterance itself, and then goes unheard.
+        for _ in range(1 if name is None else 2):
+            if name is not None:
+                await self._cancel(name)
+            if await stream.ends(ENDED_S):
+                return
+        stream.cancel()
+
     async def _cancel(self, name: str) -> None:
-        responses = self._open(only({"utterance": name, "cancel": True}), self._describe_timeout_s, name)
-        try:
-            await _read(responses)
-        except (grpc.aio.AioRpcError, _Refused) as failure:
-            log.debug("a cancel was not heard: %s", failure)  # the cancelled stream says the same
-        finally:
-            responses.cancel()
+        stream = self._open(only({"utterance": name, "cancel": True}), CANCEL_S, name)
+        if not await stream.ends(CANCEL_S):
+            stream.cancel()
 
 
 async def _read(responses: _Responses) -> InferResult | None:

@@ -22,6 +22,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
     "counts": set(),
+    "heap": set(),
     "config_reading": {"errors"},
     "model_config": {"config", "config_reading", "errors"},
     "codec_config": {"config", "config_reading", "errors", "model_config"},
@@ -95,8 +96,9 @@ ENGINE_LAYERS: dict[str, set[str]] = {
         *("acceleration", "checkpoint", "config", "devices", "runner", "sizing", "voice_encoder", "voice_library"),
     },
     "engine": {
-        *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "inbox"),
+        *("acceleration", "admission", "checkpoint", "config", "counts", "devices", "errors", "generation", "heap"),
         *(
+            "inbox",
             "live_utterances",
             "loading",
             "pace",

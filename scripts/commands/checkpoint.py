@@ -87,11 +87,11 @@ def check_checkpoint(directory: Path) -> Checkpoint:
     return Checkpoint(directory.resolve(), config.get("untrained_demo") is True)
 
 
-def make_demo(workspace: Path) -> Path:
-    """A new demo checkpoint inside `workspace`."""
+def make_demo(workspace: Path, model_type: str = "custom_voice") -> Path:
+    """A new demo checkpoint inside `workspace`; model_type: as scripts/make_demo_model names it."""
     out = workspace / DEMO
     # In a process of its own, since what makes it imports torch and this process stays as long as the server.
-    command = [sys.executable, "-P", "-m", "commands.demo_checkpoint", str(out)]
+    command = [sys.executable, "-P", "-m", "commands.demo_checkpoint", str(out), "--type", model_type]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         last_line = made.stderr.strip().rpartition("\n")[2]

@@ -22,6 +22,9 @@ MODEL = "qwen3_tts"
 FIRST_ANSWER_TIMEOUT = 10.0
 READY_TIMEOUT = 30.0
 POLL = 0.05
+# glibc gives threads that allocate at the same time heaps of their own, up to eight a core, and each keeps what it once
+# needed. Two are enough here: one thread computes, and what others allocate is small.
+FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,12 @@ class Stack:
         Raises CommandFailed when something cannot be started or has ended.
         """
         plan = self._plan
+        environment = {**FEW_HEAPS, **plan.environment}
         async with contextlib.AsyncExitStack() as resources:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     triton = await TritonServer.start(
-                        plan.installation, plan.repository, plan.triton, plan.environment, plan.log
+                        plan.installation, plan.repository, plan.triton, environment, plan.log
                     )
                     self._triton = triton
                     tasks.create_task(follow(plan.log))
@@ -69,7 +73,7 @@ class Stack:
                     url = f"{HOST}:{plan.triton.grpc}"
                     control = await resources.enter_async_context(ModelControl(url, MODEL))
                     description = await _loaded(control)
-                    frontend = await FrontendServer.start(plan.frontend, url, plan.environment)
+                    frontend = await FrontendServer.start(plan.frontend, url, environment)
                     self._frontend = frontend
                     tasks.create_task(_fail_at_the_end_of(frontend, "the frontend"))
                     await _ready(frontend)

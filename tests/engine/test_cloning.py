@@ -1,6 +1,8 @@
 """Cloning through the engine: by a request's recording and by a folder's, and what must never go wrong with either."""
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from tests.engine.conftest import LoadEngine
 from tests.engine.fakes import Listener
 from tests.engine.sounds import hum
 from tts_engine import Engine, EngineConfig, InvalidRequest, Speak, UnknownVoice
+from tts_engine.manifests import Reference
 
 ONE_SLOT = EngineConfig(slots=1, max_waiting=8, max_text_tokens=256, segment_tokens=256, max_frames=220)
 WORDS = "The words."
@@ -101,6 +104,19 @@ def test_a_voice_that_comes_while_the_engine_runs_can_be_used(engine: Engine, vo
     (folder / "manifest.json").write_text(json.dumps({"name": "Cy", "reference_audio": "take.flac"}))
     assert say(engine, Speak(text="Hello", voice="cy", max_frames=3)).outcome.info["voice"] == "cy"
     assert "cy" in engine.describe()["voices"]  # type: ignore[operator]
+
+
+def test_a_kept_voice_keeps_neither_its_recording_nor_those_who_waited_for_it(engine: Engine) -> None:
+    sound, listener = hum(1.3, 11), Listener()
+    gone = weakref.ref(listener)
+    engine.submit(clone(sound), listener)
+    assert listener.outcome.error is None
+    del listener
+    say(engine, clone(hum(1.5, 12)))  # the encoder and the engine have let go of what came before
+    gc.collect()
+    assert gone() is None
+    kept = [len(one.samples) for one in gc.get_objects() if isinstance(one, Reference)]
+    assert len(sound) not in kept, "the voice's memory is bounded, its recording's would not be"
 
 
 @pytest.mark.parametrize("placement", ["prefill", "stream"])

@@ -5,11 +5,12 @@ from contextlib import aclosing
 
 import pytest
 
-from frontend.synthesis import SpeechRequest
+from frontend.synthesis import Chunk, SpeechRequest
 from frontend.triton import UTTERANCE_HEADER, TritonSpeech
 from tests.frontend.triton_double import (
     FRAME,
     INFO,
+    Behaviour,
     Stream,
     TritonDouble,
     speak_once_and_fall_silent,
@@ -17,6 +18,61 @@ from tests.frontend.triton_double import (
 )
 
 REQUEST = SpeechRequest("Hello.")
+
+
+async def speak_until_told_to_end(double: TritonDouble, stream: Stream, ends: asyncio.Queue[str]) -> None:
+    """As the model does: the cancel comes by the utterance's name, and the stream ends with an error."""
+    await stream.send(FRAME)
+    await double.left.get()
+    await stream.fail("CANCELLED", "the utterance was cancelled")
+    # Triton takes its time to end what it has said all on, and must not be cancelled meanwhile.
+    await asyncio.sleep(0.1)
+    ends.put_nowait("cancelled" if stream.context.cancelled() else "by itself")
+
+
+@pytest.mark.parametrize("how", ["closes", "is cancelled while it waits for sound"])
+async def test_the_stream_of_a_listener_who_leaves_ends_by_itself_once_the_model_was_told(
+    double: TritonDouble, triton: TritonSpeech, how: str
+) -> None:
+    ends: asyncio.Queue[str] = asyncio.Queue()
+    heard = asyncio.Event()
+    double.behaviour = lambda stream: speak_until_told_to_end(double, stream, ends)
+
+    async def listen() -> None:
+        async with aclosing(triton.speak(REQUEST)) as chunks:
+            async for _ in chunks:
+                heard.set()
+                if how == "closes":
+                    return
+
+    listening = asyncio.create_task(listen())
+    await asyncio.wait_for(heard.wait(), 5)
+    if how != "closes":
+        await asyncio.sleep(0)  # it waits for the next chunk by then
+        listening.cancel()
+    await asyncio.wait({listening})
+    assert await asyncio.wait_for(ends.get(), 5) == "by itself"
+    assert not double.streams[0].cancelled.is_set()
+
+
+async def test_what_has_answered_is_not_cancelled_before_its_stream_has_ended(
+    double: TritonDouble, triton: TritonSpeech
+) -> None:
+    ends: asyncio.Queue[str] = asyncio.Queue()
+
+    def then_end(pcm: bytes, info: dict[str, object]) -> Behaviour:
+        async def answer(stream: Stream) -> None:
+            await stream.send(pcm, info)
+            await asyncio.sleep(0.1)  # Triton's own time to end a stream
+            ends.put_nowait("cancelled" if stream.context.cancelled() else "by itself")
+
+        return answer
+
+    double.description = then_end(b"", {"model": "tiny", "instance": "one"})
+    double.behaviour = then_end(FRAME, INFO)
+    assert (await triton.describe()).model == "tiny"
+    assert await spoken(triton, REQUEST) == [Chunk(FRAME, INFO)]
+    assert [await asyncio.wait_for(ends.get(), 5) for _ in range(2)] == ["by itself"] * 2
 
 
 async def test_closing_the_generator_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+from . import heap
 from .acceleration import AUTOMATIC, Acceleration
 from .admission import Admission
 from .checkpoint import Checkpoint
@@ -127,7 +128,9 @@ class Engine:
             self._admission.leave(utterance, None)
             raise
         if encoding is not None:
-            encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance.id, done)))
+            # A future that is kept keeps what it calls: the id alone, or the utterance would stay as long as the voice.
+            utterance_id = utterance.id
+            encoding.add_done_callback(lambda done: self._inbox.put(VoiceReady(utterance_id, done)))
         return utterance.id
 
     def append(self, name: str, text: str, *, complete: bool) -> bool:
@@ -208,16 +211,24 @@ class Engine:
     def _read_inbox(self) -> bool:
         """Act on all messages, waiting for one when there is nothing else to do; false after a shutdown."""
         try:
-            if not self._generation.has_work:
-                deadline = self._generation.deadline()
-                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not self._act(self._inbox.get(timeout=timeout)):
-                    return False
+            if not self._generation.has_work and not self._act(self._next_message()):
+                return False
             while self._act(self._inbox.get_nowait()):
                 pass
         except queue.Empty:
             return True
         return False
+
+    def _next_message(self) -> Message:
+        """Waits for it; memory is given back when it is long in coming. Raises queue.Empty when the wait must end."""
+        deadline = self._generation.deadline()
+        until = float("inf") if deadline is None else deadline
+        if time.monotonic() + heap.IDLE_SECONDS < until:
+            try:
+                return self._inbox.get(timeout=heap.IDLE_SECONDS)
+            except queue.Empty:
+                heap.give_back()
+        return self._inbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _act(self, message: Message) -> bool:
         """Act on a message; false when it is a shutdown."""

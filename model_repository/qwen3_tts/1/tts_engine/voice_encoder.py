@@ -92,7 +92,9 @@ class VoiceEncoder:
                 raise Overloaded(f"{waiting} recordings wait to be encoded; the limit is {self._max_waiting}")
             future = self._worker.submit(on_passing_thread, partial(self._encode, reference))
             self._voices[reference.key] = future
-        future.add_done_callback(lambda done: self._settle(reference.key, done))
+        # The future is kept with all it calls, so what it calls may not hold the recording, which `capacity` knows
+        # nothing of: a voice without transcript is a few kilobytes, its recording megabytes.
+        future.add_done_callback(partial(self._settle, reference.key))
         return future
 
     def close(self) -> None:
