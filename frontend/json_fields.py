@@ -20,11 +20,11 @@ class Fields:
         self._values = values
         self._prefix = prefix
 
-    def required(self, name: str) -> str:
+    def required(self, name: str, *, limit: int | None = None) -> str:
         """A string that must be there. Raises WrongField, as all methods do."""
         if name not in self._values:
             raise WrongField(f"missing field `{self._prefix}{name}`")
-        value = self.string(name, None)
+        value = self.string(name, None, limit=limit)
         return value if value is not None else self._wrong(name, "a string")
 
     def string(self, name: str, default: str | None, *, limit: int | None = None) -> str | None:
@@ -79,7 +79,8 @@ class Fields:
 
     def _between(self, name: str, value: float, lowest: float, highest: float) -> float:
         if not lowest <= value <= highest:
-            text = f"field `{self._prefix}{name}` must be from {lowest:g} to {highest:g}"
+            limits = (format(limit, "" if isinstance(limit, int) else "g") for limit in (lowest, highest))
+            text = f"field `{self._prefix}{name}` must be from {' to '.join(limits)}"
             raise WrongField(f"{text}, not {value if abs(value) < 1e30 else 'that large'}")
         return value
 

@@ -5,10 +5,9 @@ Times are seconds, sizes name their unit. An unknown FRONTEND_* variable is an e
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import DirectoryPath, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "FRONTEND_"
@@ -34,7 +33,7 @@ class Settings(BaseSettings):
     triton_urls: str = Field(default="", description="several addresses, comma-separated; instead of triton_url")
     model: str = "qwen3_tts"
 
-    voices: Path | None = Field(default=None, description="the model's voices directory, where we can see it")
+    voices: DirectoryPath | None = Field(default=None, description="the model's voices directory, where we can see it")
     voice_upload: bool = Field(default=False, description="callers with an admin key may add and remove voices")
     voice_aliases: Annotated[str, Field(pattern=r"^\s*([^=,\s]+=[^=,\s]+(\s*,\s*|\s*$))*$")] = Field(
         default="", description="alias=voice entries; OpenAI's names without one mean the default voice"

@@ -143,7 +143,7 @@ def _voice(values: dict[str, Any], fields: Fields) -> str | None:
         return _string(fields, "voice")
     with _named("voice"):
         inner = fields.inner("voice")
-        return None if inner is None else inner.required("id")
+        return None if inner is None else inner.required("id", limit=MAX_NAME_CHARS)
 
 
 def _sample_rate(fields: Fields, response_format: str) -> int | None:

@@ -238,6 +238,7 @@ async def test_speed_changes_the_length_and_not_the_format(
         ({"input": "a", "seed": 2**64}, "invalid_value", "seed"),
         ({"input": "a", "voice": {"name": "x"}}, "invalid_value", "voice"),
         ({"input": "a", "voice": ["x"]}, "invalid_value", "voice"),
+        ({"input": "a", "voice": {"id": "x" * 257}}, "invalid_value", "voice"),
         ({"input": "a", "sample_rate": 16_000}, "unsupported_format", "sample_rate"),
         ({"input": "a", "response_format": "wav", "sample_rate": 1}, "unsupported_format", "sample_rate"),
     ],

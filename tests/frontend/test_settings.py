@@ -35,7 +35,8 @@ def test_an_unknown_variable_is_an_error_that_lists_the_known_ones(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "abc"), ("PROBE_S", "0"), ("MAX_WAITING", "-1"), ("STALL_S", "inf")]
+    ("name", "value"),
+    [("PORT", "abc"), ("PROBE_S", "0"), ("MAX_WAITING", "-1"), ("STALL_S", "inf"), ("VOICES", "/nowhere")],
 )
 def test_a_value_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("FRONTEND_" + name, value)
