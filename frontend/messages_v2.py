@@ -206,9 +206,9 @@ def _speak(fields: Fields, standing: Start, max_text_chars: int) -> Speak:
         _wishes(fields, standing.wishes, standing.framing),
         instructions,
         seed=fields.integer("seed", 0, 2**64 - 1),
-        temperature=fields.number("temperature", 0, 100),
+        temperature=fields.number("temperature", 0, 10),
         top_p=fields.number("top_p", 0, 1),
-        top_k=fields.integer("top_k", 0, 2**31 - 1),
+        top_k=fields.integer("top_k", 0, 1_000_000),
         max_seconds=fields.number("max_seconds", 0.08, 1e6),
     )
 
