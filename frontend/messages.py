@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from frontend import errors
+from frontend.json_fields import WrongJson, decoded, json_type, shown
 from frontend.synthesis import SAMPLE_RATE
 
 INVALID_MESSAGE = "INVALID_MESSAGE"
@@ -30,8 +31,6 @@ CODES: dict[type[errors.SpeechError], str] = {
 _LATER_TYPES = frozenset({"text", "flush", "end", "ping"})
 # Unicode's category Cc, but for tab and line ends.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,9 @@ def code_of(failure: errors.SpeechError) -> str:
 def decode(raw: str) -> dict[str, Any]:
     """The fields of one JSON object that can be sent back and spoken. Raises InvalidMessage."""
     try:
-        fields = json.loads(raw, parse_constant=_refuse_constant)
-    except RecursionError:
-        _fail("the JSON is nested too deeply")
-    except ValueError as failure:
-        _fail(f"not valid JSON: {failure}")
-    if not isinstance(fields, dict):
-        _fail("expected a JSON object")
-    # Half of an escaped surrogate pair decodes, but nothing made from it could be sent or spoken.
-    if "\\u" in raw and _SURROGATE.search(json.dumps(fields, ensure_ascii=False)):
-        _fail("a string holds half of a surrogate pair")
-    return fields
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        return decoded(raw)
+    except WrongJson as wrong:
+        _fail(str(wrong))
 
 
 def _speak(fields: dict[str, Any], max_text_chars: int) -> Speak:
@@ -175,20 +162,6 @@ def _optional_string(fields: dict[str, Any], name: str) -> str | None:
 
 def _fail(reason: str, request_id: str | None = None) -> NoReturn:
     raise InvalidMessage(f"Failed to parse message: {reason}", request_id)
-
-
-def json_type(value: object) -> str:
-    """What JSON calls a value."""
-    names = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string"} | {
-        list: "array",
-        dict: "object",
-    }
-    return names[type(value)]
-
-
-def shown(value: str) -> str:
-    """A client's string as it may stand in a message: quoted, and not long."""
-    return ascii(value if len(value) <= _SHOWN_CHARS else value[:_SHOWN_CHARS] + "…")
 
 
 def encode(message: dict[str, Any]) -> str:

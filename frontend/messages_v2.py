@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from frontend import messages
 from frontend.encodings import UnsupportedFormat, make_encoder
-from frontend.json_fields import Fields, WrongField
+from frontend.json_fields import Fields, WrongField, shown
 
 INVALID_MESSAGE = "INVALID_MESSAGE"
 TEXT_EMPTY = "TEXT_EMPTY"
@@ -171,7 +171,7 @@ def _message(fields: Fields, standing: Start, max_text_chars: int) -> Message:
         return Stop(fields.boolean("drain", False))
     if kind not in TYPES:
         expected = ", ".join(f"`{name}`" for name in TYPES)
-        raise WrongField(f"unknown type {messages.shown(kind)}, expected one of {expected}")
+        raise WrongField(f"unknown type {shown(kind)}, expected one of {expected}")
     request_id = fields.required("request_id")
     if kind == "text":
         return Text(request_id, _text(fields, max_text_chars))

@@ -64,6 +64,11 @@ def test_whatever_comes_is_a_message_or_an_answer_that_can_be_sent(raw: str) -> 
         assert isinstance(result, Cancel | Stop)
 
 
+def test_a_number_that_nobody_could_mean_is_refused_in_our_own_words() -> None:
+    with pytest.raises(InvalidMessage, match=r"a number has 5000 digits, the limit is 400$"):
+        parse('{"type":"speak","text":"a","seed":' + "1" * 5000 + "}", LIMIT)
+
+
 @given(st.text(st.sampled_from("<|>a\t\r\n\x00\x0b\x1f\x20\x7e\x7f\x9f\xa0\u2028"), max_size=12))
 def test_what_is_unspeakable_is_every_control_character_and_every_whole_model_token(text: str) -> None:
     problem = unspeakable(text)
