@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from frontend import messages
-from frontend.encodings import UnsupportedFormat, make_encoder
+from frontend.encodings import UnsupportedFormat, socket_rate
 from frontend.json_fields import Fields, WrongField, shown
 
 INVALID_MESSAGE = "INVALID_MESSAGE"
@@ -236,7 +236,7 @@ def _format(fields: Fields | None, default: AudioFormat) -> AudioFormat:
     rate = fields.integer("sample_rate", 1, 10**9)
     if rate is None and encoding == default.encoding:
         rate = default.sample_rate
-    return AudioFormat(encoding, make_encoder(encoding, rate).sample_rate)
+    return AudioFormat(encoding, socket_rate(encoding, rate))
 
 
 def _text(fields: Fields, max_text_chars: int) -> str:
