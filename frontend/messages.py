@@ -29,6 +29,7 @@ CODES: dict[type[errors.SpeechError], str] = {
 }
 
 _LATER_TYPES = frozenset({"text", "flush", "end", "ping"})
+MAX_NAME_CHARS = 256
 # Unicode's category Cc, but for tab and line ends.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -122,7 +123,9 @@ def _speak(fields: dict[str, Any], max_text_chars: int) -> Speak:
     problem = _problem(text, max_text_chars)
     if problem is not None:
         raise InvalidMessage(problem, request_id)
-    return Speak(text, voice, _optional_string(fields, "language"), request_id)
+    language = _optional_string(fields, "language")
+    # Cut, an endless name is as unknown as before, and no longer fills the logs on its way.
+    return Speak(text, voice and voice[:MAX_NAME_CHARS], language and language[:MAX_NAME_CHARS], request_id)
 
 
 def _problem(text: str, max_text_chars: int) -> str | None:

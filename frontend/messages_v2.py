@@ -21,7 +21,6 @@ FRAMINGS = ("plain", "tagged")
 TIMESTAMPS = ("none", "segment", "word")
 TYPES = ("start", "speak", "text", "flush", "end", "cancel", "ping", "stop")
 MAX_ID_CHARS = 128
-MAX_NAME_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,8 @@ def _speak(fields: Fields, standing: Start, max_text_chars: int) -> Speak:
 def _wishes(fields: Fields, default: Wishes, framing: str) -> Wishes:
     wishes = replace(
         default,
-        voice=fields.string("voice", default.voice, limit=MAX_NAME_CHARS),
-        language=fields.string("language", default.language, limit=MAX_NAME_CHARS),
+        voice=fields.string("voice", default.voice, limit=messages.MAX_NAME_CHARS),
+        language=fields.string("language", default.language, limit=messages.MAX_NAME_CHARS),
         format=_format(fields.inner("format"), default.format),
         mode=fields.choice("mode", MODES, default.mode),
         timestamps=fields.choice("timestamps", TIMESTAMPS, default.timestamps),

@@ -8,7 +8,7 @@ from typing import Any
 
 from frontend.encodings import FILE_FORMATS, Encoder, make_file_encoder
 from frontend.json_fields import Fields, WrongField, WrongJson, decoded
-from frontend.messages import unspeakable
+from frontend.messages import MAX_NAME_CHARS, unspeakable
 from frontend.openai_errors import ApiError
 
 OPENAI_VOICES = (
@@ -17,7 +17,6 @@ OPENAI_VOICES = (
 )
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 MAX_SEED = 2**64 - 1
-MAX_NAME_CHARS = 256
 
 
 @dataclass(frozen=True)
