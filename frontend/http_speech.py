@@ -52,16 +52,9 @@ def add_speech(
         encoder = order.encoder()
         with arriving(request.headers.get):
             tally = metrics.utterance(DOOR)
+        wanted = SpeechRequest(order.text, voice, order.language, order.instructions, seed=order.seed)
         speaking = EncodedSpeech(
-            speech_of_caller().speak(
-                SpeechRequest(
-                    text=order.text,
-                    voice=voice,
-                    language=order.language,
-                    instruct=order.instructions,
-                    seed=order.seed,
-                )
-            ),
+            speech_of_caller().speak(wanted),
             encoder,
             tally,
             speed=order.speed,
