@@ -70,8 +70,7 @@ async def _run(settings: Settings, doors: Doors, listener: socket.socket, metric
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain.signal)
-    addresses = settings.triton_addresses
-    servers = {url: _triton(url, settings, ask_again=len(addresses) == 1) for url in addresses}
+    servers = {url: _triton(url, settings) for url in settings.triton_addresses}
     speech = TritonPool(servers) if len(servers) > 1 else servers.popitem()[1]
     try:
         await serve(create_app(settings, speech, registry, doors, metrics), settings, listener, drain)
@@ -79,11 +78,11 @@ async def _run(settings: Settings, doors: Doors, listener: socket.socket, metric
         await speech.close()
 
 
-def _triton(url: str, settings: Settings, *, ask_again: bool) -> TritonSpeech:
+def _triton(url: str, settings: Settings) -> TritonSpeech:
     return TritonSpeech(
         url,
         settings.model,
-        ask_again=ask_again,
+        balanced=settings.triton_balanced,
         describe_timeout_s=settings.describe_timeout_s,
         accept_s=settings.accept_s,
         probe_s=settings.probe_s,

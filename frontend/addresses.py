@@ -1,9 +1,12 @@
 """Whose connection it is, as an address that limits can be counted by. Pure; it knows no framework."""
 
 import ipaddress
+import re
 
 # Whoever has one IPv6 address has all of its /64.
 IPV6_PREFIX = 64
+# As some proxies write an address, with the port that is new for every connection.
+_WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+")
 
 
 def client_address(peer: str, forwarded_for: str | None, proxies: int) -> str:
@@ -25,10 +28,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _counted_as(address: str) -> str:
+    with_port = _WITH_PORT.fullmatch(address)
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address if with_port is None else with_port[1] or with_port[2])
     except ValueError:
         return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+        parsed = parsed.ipv4_mapped  # as a listener on IPv6 calls whoever comes over IPv4
+    return str(parsed)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from frontend.errors import Overloaded, TooManyRequests
+from frontend.errors import NotReady, Overloaded, TooManyRequests
 from frontend.rate_limit import TokenBucket
 
 # Weight of the latest utterance in the mean duration, and the mean before there was one.
@@ -91,8 +91,15 @@ class Admission:
         with _counted(self._utterances, account):
             try:
                 yield
-            finally:
-                self._mean_s += LATEST * (loop.time() - begun - self._mean_s)
+            except NotReady:
+                raise  # it was not made, so it took no time
+            except BaseException:
+                self._took(loop.time() - begun)
+                raise
+            self._took(loop.time() - begun)
+
+    def _took(self, seconds: float) -> None:
+        self._mean_s += LATEST * (seconds - self._mean_s)
 
     def require_place(self, account: str) -> None:
         """Returns when one more utterance would be taken now. Raises TooManyRequests, Overloaded."""

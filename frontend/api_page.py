@@ -24,7 +24,7 @@ def page(description: Mapping[str, Any]) -> str:
 def _body(description: Mapping[str, Any]) -> Iterator[str]:
     info = description["info"]
     yield f"<h1>{escape(info['title'])}</h1>\n<p>{escape(info['description'])}</p>"
-    yield '<p>For programs: <a href="/openapi.json">openapi.json</a></p>\n<main>'
+    yield '<p>For programs: <a href="/openapi.json">openapi.json</a></p>\n<main class="api">'
     for path, item in description["paths"].items():
         for method in _METHODS:
             if method in item:
@@ -33,7 +33,7 @@ def _body(description: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _operation(description: Mapping[str, Any], name: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<section>\n<h2><code>{escape(name)}</code></h2>\n<p>{escape(operation['summary'])}.</p>"
+    yield f'<section class="card">\n<h2><code>{escape(name)}</code></h2>\n<p>{escape(operation["summary"])}.</p>'
     if "description" in operation:
         yield f"<p>{escape(operation['description'])}</p>"
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():

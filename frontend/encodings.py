@@ -72,12 +72,17 @@ class Encoder(Protocol):
         ...
 
 
+def socket_rate(encoding: str, sample_rate: int | None = None) -> int:
+    """The sample rate of a WebSocket's sound, the encoding's usual one unless it is given. Raises UnsupportedFormat."""
+    return _rate(encoding, sample_rate, SOCKET_FORMATS)
+
+
 def make_encoder(encoding: str, sample_rate: int | None = None) -> Encoder:
     """An encoder for a WebSocket's binary frames, at the encoding's usual rate unless one is given.
 
     Raises UnsupportedFormat.
     """
-    rate = _rate(encoding, sample_rate, SOCKET_FORMATS)
+    rate = socket_rate(encoding, sample_rate)
     if encoding == "opus":
         return OpusPackets(rate)
     return _SOCKET_PCM[encoding](rate)

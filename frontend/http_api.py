@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quart import Blueprint, Quart, Response, g, jsonify, request
+from quart import Blueprint, Quart, Response, g, has_request_context, jsonify, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from frontend.api_page import page
 from frontend.errors import SpeechError
@@ -93,10 +94,12 @@ def _add_errors(app: Quart, api: Blueprint, metrics: Metrics) -> None:
     # Before a route is found there is no blueprint, so a wrong path or method is the application's to answer.
     @app.errorhandler(HTTPException)
     async def refuse_request(failure: HTTPException) -> Response | HTTPException:
-        if not request.path.startswith(("/v1/", "/api/v1/")):
+        # A WebSocket's handshake has no request; its client sees the status alone.
+        if not (has_request_context() and request.path.startswith(("/v1/", "/api/v1/"))):
             return failure
         code = (failure.name or "error").lower().replace(" ", "_")
-        return await refuse(ApiError(failure.code or 500, code, failure.description or failure.name))
+        message = "this path is for WebSockets alone" if isinstance(failure, WebsocketMismatch) else failure.description
+        return await refuse(ApiError(failure.code or 500, code, message or failure.name))
 
 
 def _add_description(api: Blueprint) -> None:

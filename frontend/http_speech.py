@@ -49,19 +49,13 @@ def add_speech(
         if settings.strict_model:
             _require_model(order.model, description)
         voice = voice_of(order.voice, known_voices(description), settings.aliases)
+        encoder = order.encoder()
         with arriving(request.headers.get):
             tally = metrics.utterance(DOOR)
+        wanted = SpeechRequest(order.text, voice, order.language, order.instructions, seed=order.seed)
         speaking = EncodedSpeech(
-            speech_of_caller().speak(
-                SpeechRequest(
-                    text=order.text,
-                    voice=voice,
-                    language=order.language,
-                    instruct=order.instructions,
-                    seed=order.seed,
-                )
-            ),
-            order.encoder(),
+            speech_of_caller().speak(wanted),
+            encoder,
             tally,
             speed=order.speed,
             max_audio_s=settings.max_audio_s,
@@ -69,7 +63,7 @@ def add_speech(
         portions = speaking.events(len(order.text)) if order.events else speaking.portions()
         utterance = HttpUtterance(portions, tally, _log_line(order))
         await utterance.begin(sessions)
-        return _response(order, utterance)
+        return _response(utterance, "text/event-stream" if order.events else encoder.content_type)
 
 
 def known_voices(description: Description) -> frozenset[str]:
@@ -101,8 +95,7 @@ def _require_model(model: str | None, description: Description) -> None:
         raise ApiError(404, "model_not_found", message, param="model")
 
 
-def _response(order: SpeechOrder, utterance: HttpUtterance) -> Response:
-    content_type = "text/event-stream" if order.events else order.encoder().content_type
+def _response(utterance: HttpUtterance, content_type: str) -> Response:
     response = Response(utterance, headers=STREAMING_HEADERS, content_type=content_type)
     # Quart would cut the body after a minute without a word; it ends by max_audio_s and the model's own deadlines.
     response.timeout = None

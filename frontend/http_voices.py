@@ -24,7 +24,7 @@ from frontend.voice_folders import RECORDING, VOICE_ID, NoSuchVoice, VoiceExists
 
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 PATHS = ("/v1/audio/voices", "/api/v1/voices")
-_FIELD_CHARS = {"name": 80, "ref_text": 2_000, "language": 40, "consent": 2_000, "description": 500}
+FIELD_CHARS = {"name": 80, "ref_text": 2_000, "language": 40, "consent": 2_000, "description": 500}
 _COPY_BYTES = 64 * 1024
 
 
@@ -101,7 +101,7 @@ def _voice(name: str, description: Description, manifest: Any) -> dict[str, Any]
 
 def _manifest(form: MultiDict[str, str]) -> tuple[str, dict[str, str]]:
     """The voice's id and its manifest, less the recording. Raises ApiError."""
-    values = {field: _value(form, field, limit) for field, limit in _FIELD_CHARS.items()}
+    values = {field: _value(form, field, limit) for field, limit in FIELD_CHARS.items()}
     for field in ("name", "consent"):
         if not values[field]:
             raise ApiError(400, "missing_field", f"field `{field}` is missing or blank", param=field)

@@ -1,16 +1,65 @@
-"""Reads typed fields of a decoded JSON object, and says in one sentence what is wrong with one.
+"""Decodes a JSON object and reads its typed fields, and says in one sentence what is wrong with either.
 
-Null counts as absent. It knows no message.
+A field that is null counts as absent. It knows no message.
 """
 
+import json
 import math
+import re
 from typing import Any, NoReturn
 
-from frontend.messages import json_type, shown
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN_CHARS = 40
+# Of 64 bits, 20; Python itself refuses thousands, with advice for its programmers.
+_MAX_DIGITS = 400
+
+
+class WrongJson(Exception):
+    """The text is no JSON object that can be sent back and spoken."""
 
 
 class WrongField(Exception):
     """A field is missing or is not what it should be."""
+
+
+def decoded(raw: str) -> dict[str, Any]:
+    """The fields of one JSON object. Raises WrongJson."""
+    try:
+        fields = json.loads(raw, parse_constant=_refuse_constant, parse_int=_whole_number)
+    except RecursionError:
+        raise WrongJson("the JSON is nested too deeply") from None
+    except ValueError as failure:
+        raise WrongJson(f"not valid JSON: {failure}") from None
+    if not isinstance(fields, dict):
+        raise WrongJson("expected a JSON object")
+    # Half of an escaped surrogate pair decodes, but nothing made from it could be sent or spoken.
+    if "\\u" in raw and _SURROGATE.search(json.dumps(fields, ensure_ascii=False)):
+        raise WrongJson("a string holds half of a surrogate pair")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits, the limit is {_MAX_DIGITS}")
+    return int(digits)
+
+
+def json_type(value: object) -> str:
+    """What JSON calls a value."""
+    names = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string"} | {
+        list: "array",
+        dict: "object",
+    }
+    return names[type(value)]
+
+
+def shown(value: str) -> str:
+    """A client's string as it may stand in a message: quoted, and not long."""
+    return ascii(value if len(value) <= _SHOWN_CHARS else value[:_SHOWN_CHARS] + "…")
 
 
 class Fields:
@@ -20,11 +69,11 @@ class Fields:
         self._values = values
         self._prefix = prefix
 
-    def required(self, name: str) -> str:
+    def required(self, name: str, *, limit: int | None = None) -> str:
         """A string that must be there. Raises WrongField, as all methods do."""
         if name not in self._values:
             raise WrongField(f"missing field `{self._prefix}{name}`")
-        value = self.string(name, None)
+        value = self.string(name, None, limit=limit)
         return value if value is not None else self._wrong(name, "a string")
 
     def string(self, name: str, default: str | None, *, limit: int | None = None) -> str | None:
@@ -79,7 +128,8 @@ class Fields:
 
     def _between(self, name: str, value: float, lowest: float, highest: float) -> float:
         if not lowest <= value <= highest:
-            text = f"field `{self._prefix}{name}` must be from {lowest:g} to {highest:g}"
+            limits = (format(limit, "" if isinstance(limit, int) else "g") for limit in (lowest, highest))
+            text = f"field `{self._prefix}{name}` must be from {' to '.join(limits)}"
             raise WrongField(f"{text}, not {value if abs(value) < 1e30 else 'that large'}")
         return value
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from frontend import messages
-from frontend.encodings import UnsupportedFormat, make_encoder
-from frontend.json_fields import Fields, WrongField
+from frontend.encodings import UnsupportedFormat, socket_rate
+from frontend.json_fields import Fields, WrongField, shown
 
 INVALID_MESSAGE = "INVALID_MESSAGE"
 TEXT_EMPTY = "TEXT_EMPTY"
@@ -21,7 +21,6 @@ FRAMINGS = ("plain", "tagged")
 TIMESTAMPS = ("none", "segment", "word")
 TYPES = ("start", "speak", "text", "flush", "end", "cancel", "ping", "stop")
 MAX_ID_CHARS = 128
-MAX_NAME_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _message(fields: Fields, standing: Start, max_text_chars: int) -> Message:
         return Stop(fields.boolean("drain", False))
     if kind not in TYPES:
         expected = ", ".join(f"`{name}`" for name in TYPES)
-        raise WrongField(f"unknown type {messages.shown(kind)}, expected one of {expected}")
+        raise WrongField(f"unknown type {shown(kind)}, expected one of {expected}")
     request_id = fields.required("request_id")
     if kind == "text":
         return Text(request_id, _text(fields, max_text_chars))
@@ -206,9 +205,9 @@ def _speak(fields: Fields, standing: Start, max_text_chars: int) -> Speak:
         _wishes(fields, standing.wishes, standing.framing),
         instructions,
         seed=fields.integer("seed", 0, 2**64 - 1),
-        temperature=fields.number("temperature", 0, 100),
+        temperature=fields.number("temperature", 0, 10),
         top_p=fields.number("top_p", 0, 1),
-        top_k=fields.integer("top_k", 0, 2**31 - 1),
+        top_k=fields.integer("top_k", 0, 1_000_000),
         max_seconds=fields.number("max_seconds", 0.08, 1e6),
     )
 
@@ -216,8 +215,8 @@ def _speak(fields: Fields, standing: Start, max_text_chars: int) -> Speak:
 def _wishes(fields: Fields, default: Wishes, framing: str) -> Wishes:
     wishes = replace(
         default,
-        voice=fields.string("voice", default.voice, limit=MAX_NAME_CHARS),
-        language=fields.string("language", default.language, limit=MAX_NAME_CHARS),
+        voice=fields.string("voice", default.voice, limit=messages.MAX_NAME_CHARS),
+        language=fields.string("language", default.language, limit=messages.MAX_NAME_CHARS),
         format=_format(fields.inner("format"), default.format),
         mode=fields.choice("mode", MODES, default.mode),
         timestamps=fields.choice("timestamps", TIMESTAMPS, default.timestamps),
@@ -236,7 +235,7 @@ def _format(fields: Fields | None, default: AudioFormat) -> AudioFormat:
     rate = fields.integer("sample_rate", 1, 10**9)
     if rate is None and encoding == default.encoding:
         rate = default.sample_rate
-    return AudioFormat(encoding, make_encoder(encoding, rate).sample_rate)
+    return AudioFormat(encoding, socket_rate(encoding, rate))
 
 
 def _text(fields: Fields, max_text_chars: int) -> str:

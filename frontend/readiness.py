@@ -64,18 +64,30 @@ class Readiness:
         begun = loop.time()
         before = self._failure
         try:
-            self.description = await self._speech.describe()
-        except SpeechError as silence:
-            self._failure = await self._cause(silence)
-            if before is None or str(before) != str(self._failure):
-                log.warning("not ready: %s", " ".join(str(self._failure).split()))
-        else:
+            self._failure = await self._ask()
+        except Exception:  # the root of the watch, which nobody waits for: it would end unseen
+            self._failure = NotReady("the server failed while it asked the model")
+            log.exception("a question to the model has failed by a defect")
+        if self._failure is None:
             self._answered_at = loop.time()
-            self._failure = None
-            if before is not None:
-                log.info("ready: %s", self.description.label)
+        if str(before) != str(self._failure):
+            self._tell()
         # Only now, since a poll that was cancelled has learnt nothing.
         self._polled_at = begun
+
+    def _tell(self) -> None:
+        if self._failure is not None:
+            log.warning("not ready: %s", " ".join(str(self._failure).split()))
+        elif self.description is not None:
+            log.info("ready: %s", self.description.label)
+
+    async def _ask(self) -> LoadFailed | NotReady | None:
+        """Why the model does not answer; None when it does."""
+        try:
+            self.description = await self._speech.describe()
+        except SpeechError as silence:
+            return await self._cause(silence)
+        return None
 
     async def _cause(self, silence: SpeechError) -> LoadFailed | NotReady:
         try:

@@ -103,7 +103,8 @@ class Requests:
         """Ends one or all; an id that is not there any more was ended by somebody else."""
         for spoken in self._dispatcher:
             if request_id in (None, spoken.request_id):
-                spoken.played_ms = played_ms
+                if not spoken.cancelled:
+                    spoken.played_ms = played_ms
                 self._dispatcher.cancel(spoken, "cancelled")
 
     def cancel_all(self, reason: str) -> None:

@@ -5,10 +5,9 @@ Times are seconds, sizes name their unit. An unknown FRONTEND_* variable is an e
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import DirectoryPath, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "FRONTEND_"
@@ -32,9 +31,10 @@ class Settings(BaseSettings):
 
     triton_url: str = Field(default="localhost:8001", description="gRPC address of Triton")
     triton_urls: str = Field(default="", description="several addresses, comma-separated; instead of triton_url")
+    triton_balanced: bool = Field(default=False, description="a balancer with several Tritons is behind triton_url")
     model: str = "qwen3_tts"
 
-    voices: Path | None = Field(default=None, description="the model's voices directory, where we can see it")
+    voices: DirectoryPath | None = Field(default=None, description="the model's voices directory, where we can see it")
     voice_upload: bool = Field(default=False, description="callers with an admin key may add and remove voices")
     voice_aliases: Annotated[str, Field(pattern=r"^\s*([^=,\s]+=[^=,\s]+(\s*,\s*|\s*$))*$")] = Field(
         default="", description="alias=voice entries; OpenAI's names without one mean the default voice"
@@ -78,6 +78,20 @@ class Settings(BaseSettings):
     idle_timeout_s: Seconds = 120.0
     max_session_s: Seconds = 7_200.0
 
+    @field_validator("triton_url", "triton_urls")
+    @classmethod
+    def _is_for_grpc(cls, addresses: str) -> str:
+        if re.search(r"\bhttps?://", addresses):
+            raise ValueError("must be host:port, Triton's address for gRPC, and has no http:// before it")
+        return addresses
+
+    @field_validator("triton_balanced")
+    @classmethod
+    def _has_one_address(cls, balanced: bool, known: ValidationInfo) -> bool:
+        if balanced and known.data.get("triton_urls"):
+            raise ValueError(f"contradicts {PREFIX}TRITON_URLS, whose servers are asked in turn")
+        return balanced
+
     @field_validator("voice_upload")
     @classmethod
     def _has_voices(cls, wanted: bool, known: ValidationInfo) -> bool:
@@ -112,4 +126,4 @@ def load() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}={first['input']}: {first['msg']}") from None
+        raise SettingsError(f"{name}={first['input']}: {first['msg'].removeprefix('Value error, ')}") from None

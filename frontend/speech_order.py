@@ -1,15 +1,14 @@
 """The JSON body of POST /v1/audio/speech: parse and check it. Pure text and values; it knows no routes."""
 
-import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from frontend.encodings import FILE_FORMATS, Encoder, make_file_encoder
-from frontend.json_fields import Fields, WrongField
-from frontend.messages import json_type, unspeakable
+from frontend.json_fields import Fields, WrongField, WrongJson, decoded
+from frontend.messages import MAX_NAME_CHARS, unspeakable
 from frontend.openai_errors import ApiError
 
 OPENAI_VOICES = (
@@ -18,7 +17,6 @@ OPENAI_VOICES = (
 )
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 MAX_SEED = 2**64 - 1
-MAX_NAME_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -80,21 +78,11 @@ def voice_of(wanted: str | None, known: frozenset[str], aliases: Mapping[str, st
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(body, parse_constant=_refuse_constant)
-        if isinstance(values, dict):
-            # Half of an escaped surrogate pair decodes, but nothing made from it could be sent or spoken.
-            json.dumps(values, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ApiError(400, "invalid_json", "the JSON is nested too deeply") from None
-    except ValueError as failure:
-        raise ApiError(400, "invalid_json", f"the body is not valid JSON: {failure}") from None
-    if not isinstance(values, dict):
-        raise ApiError(400, "invalid_json", f"the body must be a JSON object, not {json_type(values)}")
-    return values
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        return decoded(body.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ApiError(400, "invalid_json", "the body is not UTF-8") from None
+    except WrongJson as wrong:
+        raise ApiError(400, "invalid_json", f"the body: {wrong}") from None
 
 
 @contextmanager
@@ -143,7 +131,7 @@ def _voice(values: dict[str, Any], fields: Fields) -> str | None:
         return _string(fields, "voice")
     with _named("voice"):
         inner = fields.inner("voice")
-        return None if inner is None else inner.required("id")
+        return None if inner is None else inner.required("id", limit=MAX_NAME_CHARS)
 
 
 def _sample_rate(fields: Fields, response_format: str) -> int | None:

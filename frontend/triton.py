@@ -65,17 +65,17 @@ class TritonSpeech:
         url: str,
         model: str,
         *,
-        ask_again: bool = True,
+        balanced: bool = False,
         describe_timeout_s: float,
         accept_s: float,
         probe_s: float,
         stall_s: float,
     ) -> None:
-        """ask_again: for an utterance that a server leaves unsaid, since behind `url` there may be others."""
+        """balanced: behind `url` there may be several servers, so what one leaves unsaid is asked again of another."""
         self._client = InferenceServerClient(url, channel_args=CHANNEL_ARGUMENTS)
         self._url = url
         self._model = model
-        self._ask_again = ask_again
+        self._balanced = balanced
         self._describe_timeout_s = describe_timeout_s
         self._accept_s = accept_s
         self._probe_s = probe_s
@@ -92,7 +92,8 @@ class TritonSpeech:
     ) -> AsyncGenerator[Chunk, None]:
         """Chunks as the model sends them; when the generator ends for any reason, so does the utterance.
 
-        Where a server hangs or dies before any sound of a text that cannot be lost, another that answers is asked once.
+        Where one of several servers hangs or dies before any sound of a text that cannot be lost, another that answers
+        is asked once.
         """
         begun = False
         with calling(self._url) as trace:
@@ -105,7 +106,7 @@ class TritonSpeech:
             except (errors.Unanswered, errors.BackendDied) as failure:
                 # Of live text none is given away before it was taken in.
                 can_be_lost = more is not None and not isinstance(failure, errors.Unanswered)
-                if begun or can_be_lost or not self._ask_again:
+                if begun or can_be_lost or not self._balanced:
                     raise
                 log.warning("asking for an utterance again: %s", failure)
                 name = await self._answering(failure)
@@ -168,6 +169,8 @@ class TritonSpeech:
 
         Raises NotReady when there is none in time or Triton does not serve the model, InferenceFailed otherwise.
         """
+        if not self._balanced:
+            return await self._described(self._describe_timeout_s)
         return await first_answer(self._described, self._describe_timeout_s)
 
     async def _described(self, within_s: float, utterance: str | None = None) -> Description:

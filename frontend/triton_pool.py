@@ -38,7 +38,7 @@ class _Server:
     utterances: int = 0
     description: Description | None = None
     failure: SpeechError | None = None
-    failures: int = 0
+    pause_s: float = 0.0
     ask_again_at: float = 0.0
     asking: asyncio.Task[None] | None = None
 
@@ -51,16 +51,16 @@ class _Server:
         else:
             if self.failure is not None:
                 log.info("server back address=%s", self.name)
-            self.description, self.failure, self.failures = description, None, 0
+            self.description, self.failure, self.pause_s = description, None, 0.0
 
     def fail(self, failure: SpeechError) -> None:
         """Passes the server over, and sets when it is asked again."""
         if self.failure is None:
             log.warning("server passed over address=%s reason=%s", self.name, type(failure).__name__)
         self.failure = failure
-        pause = min(LAST_PAUSE_S, FIRST_PAUSE_S * 2.0**self.failures)
-        self.failures += 1
-        self.ask_again_at = asyncio.get_running_loop().time() + pause
+        pause_s = self.pause_s or FIRST_PAUSE_S
+        self.ask_again_at = asyncio.get_running_loop().time() + pause_s
+        self.pause_s = min(LAST_PAUSE_S, 2 * pause_s)
 
 
 class TritonPool:

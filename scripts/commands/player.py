@@ -35,7 +35,8 @@ class Player:
         players = _players(sample_rate)
         name = next((name for name in players if shutil.which(name)), None)
         if name is None:
-            raise CommandFailed(f"--play needs one of {', '.join(players)}, and none is installed")
+            known = ", ".join(players)
+            raise CommandFailed(f"playing needs one of {known}, and none is installed; --out FILE writes a WAV")
         process = await asyncio.create_subprocess_exec(name, *players[name], stdin=asyncio.subprocess.PIPE)
         player = cls(name, process)
         try:

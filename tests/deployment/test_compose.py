@@ -136,6 +136,8 @@ def test_every_address_is_a_service_or_an_alias_that_listens_there() -> None:
         called = {facts["environment"]["FRONTEND_TRITON_URL"] for name, facts in services.items() if name in FRONTENDS}
         supervised = [facts["command"][-1] for name, facts in services.items() if name.startswith("supervisor")]
         assert called | set(supervised) <= listening
+        [frontend] = [facts["environment"] for name, facts in services.items() if name in FRONTENDS]
+        assert frontend.get("FRONTEND_TRITON_BALANCED") == ("true" if profile == "scale" else None)
         tritons = [name for name in services if name in TRITONS]
         assert len(set(supervised)) == len(tritons)
 

@@ -143,6 +143,7 @@ def test_frontends_and_haproxy_find_each_other_by_the_names_of_services() -> Non
     [frontend], [haproxy] = PODS["frontend"]["containers"], PODS["haproxy"]["containers"]
     grpc = re.findall(r"presetenv GRPC_BIND (:\d+)", HAPROXY)[0]
     assert {"name": "FRONTEND_TRITON_URL", "value": f"haproxy{grpc}"} in frontend["env"]
+    assert {"name": "FRONTEND_TRITON_BALANCED", "value": "true"} in frontend["env"]
     namespace = yaml.safe_load((files.KUBERNETES / "base/kustomization.yaml").read_text())["namespace"]
     names = {entry["name"]: entry["value"] for entry in haproxy["env"]}
     for server in ("triton", "frontend"):

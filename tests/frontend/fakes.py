@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from frontend.errors import NotReady, SpeechError, UnknownVoice
+from frontend.errors import NotReady, UnknownVoice
 from frontend.synthesis import FRAME_SAMPLES, Chunk, Description, ModelState, ModelStatus, Segment, SpeechRequest
 
 FRAME_BYTES = FRAME_SAMPLES * 2
@@ -64,7 +64,7 @@ class FakeSpeech:
         self.text_idle_s: float | None = None
         self.frames_made = 0
         self.released = asyncio.Event()
-        self.description: Description | SpeechError = description
+        self.description: Description | Exception = description
         self.status: ModelStatus | NotReady = ModelStatus(ModelState.READY)
         self.descriptions = 0
         self.described = asyncio.Event()
@@ -134,7 +134,7 @@ class FakeSpeech:
         self.descriptions += 1
         self.described.set()
         await asyncio.sleep(0)
-        if isinstance(self.description, SpeechError):
+        if isinstance(self.description, Exception):
             raise self.description
         return self.description
 

@@ -99,6 +99,18 @@ async def test_characters_are_a_callers_own() -> None:
     doors.spend("bob", 100)
 
 
+async def test_what_was_refused_tells_nothing_of_how_long_an_utterance_takes() -> None:
+    speech, doors = FakeSpeech(), admission(capacity=1)
+    admitted = AdmittedSpeech(speech, doors, "alice")
+    doors.spend("alice", 100)
+    for _ in range(50):
+        with pytest.raises(TooManyRequests):
+            await anext(admitted.speak(SpeechRequest("No characters are left.")))
+    with doors.utterance("bob"), pytest.raises(Overloaded) as refusal:
+        await anext(AdmittedSpeech(speech, doors, "carol").speak(SpeechRequest("Hi.")))
+    assert refusal.value.retry_after_ms == 3000  # the mean with which it begins
+
+
 async def test_an_utterance_holds_a_place_until_it_ends_in_whatever_way() -> None:
     speech, doors = FakeSpeech(), admission()
     admitted = AdmittedSpeech(speech, doors, "alice")

@@ -178,6 +178,11 @@ def test_an_empty_list_has_no_keys() -> None:
         (None, 1, "10.0.0.1"),
         ("2001:db8:1:2:3::4", 1, "2001:db8:1:2::/64"),
         ("unknown", 1, "unknown"),
+        # As a socket that listens on IPv6 calls whoever comes over IPv4: all of them would share one /64.
+        ("::ffff:198.51.100.7", 1, "198.51.100.7"),
+        # Some proxies append the port, which is new for every connection.
+        ("198.51.100.7:51234", 1, "198.51.100.7"),
+        ("[2001:db8:1:2:3::4]:51234", 1, "2001:db8:1:2::/64"),
     ],
 )
 def test_the_address_is_what_the_outermost_trusted_proxy_saw(

@@ -50,6 +50,21 @@ async def test_without_a_key_no_socket_is_opened(speech: FakeSpeech) -> None:
         assert len(server.registry) == 0
 
 
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/api/v1/speak/", 404), ("/v1/audio/speech", 405)])
+async def test_a_socket_at_a_wrong_path_is_the_callers_mistake_and_no_defect(
+    server: RunningServer, caplog: pytest.LogCaptureFixture, path: str, status: int
+) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        await connect(f"ws://{server.address}{path}", open_timeout=PATIENCE_S)
+    assert refusal.value.response.status_code == status
+    assert caplog.records == []
+
+
+async def test_a_request_at_the_path_of_a_socket_is_told_so(server: RunningServer) -> None:
+    status, body = await server.get("/api/v1/speak")
+    assert (status, body["error"]["message"]) == (400, "this path is for WebSockets alone")
+
+
 async def test_a_key_opens_sockets_of_both_protocols(speech: FakeSpeech) -> None:
     async with running_server(speech, **KEYS) as server:
         url = f"ws://{server.address}/api/v1/speak"

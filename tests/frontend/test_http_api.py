@@ -11,16 +11,21 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from frontend import errors
 from frontend.app import create_app
 from frontend.encodings import FILE_FORMATS, PCM_RATES, make_file_encoder
+from frontend.entrance import OPEN
 from frontend.http_api import DESCRIPTION
+from frontend.http_voices import FIELD_CHARS
+from frontend.openai_errors import ApiError
 from frontend.settings import Settings
-from frontend.speech_order import MAX_SPEED, MIN_SPEED
+from frontend.speech_order import MAX_SPEED, MIN_SPEED, read_order
 from frontend.synthesis import Description
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, Script
 from tests.frontend.http_client import ask
 from tests.frontend.test_http_voices import ADMIN, KEYS, add, call, sound
+from tests.frontend.test_protocol_documents import strict
 
 UNDESCRIBED = {"/", "/static/<name>", "/openapi.json", "/docs", "/asyncapi.yaml"}
 ALIASES = {"/api/v1/voices": "/v1/audio/voices", "/api/v1/voices/<name>": "/v1/audio/voices/<name>"}
@@ -46,8 +51,9 @@ async def server(speech: FakeSpeech, tmp_path: Path) -> AsyncIterator[RunningSer
 
 
 def check(description: dict[str, Any], schema: str, value: object) -> None:
+    """The value is as described, and has no field that is not."""
     root = {"$ref": f"#/components/schemas/{schema}", "components": description["components"]}
-    Draft202012Validator(root).validate(value)
+    Draft202012Validator(strict(root)).validate(value)
 
 
 def test_the_description_is_valid(description: dict[str, Any]) -> None:
@@ -74,6 +80,49 @@ def test_an_order_is_described_with_the_limits_it_has(description: dict[str, Any
     assert fields["input"]["maxLength"] == Settings(host="127.0.0.1").max_request_chars
     kinds = description["paths"]["/v1/audio/speech"]["post"]["responses"]["200"]["content"]
     assert set(kinds) == {make_file_encoder(name).content_type for name in FILE_FORMATS} | {"text/event-stream"}
+
+
+def test_every_field_of_a_request_that_is_read_is_described_and_no_other(
+    description: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Read(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getitem__(name)
+
+        def get(self, name: str, default: Any = None) -> Any:
+            read.add(name)
+            return super().get(name, default)
+
+    read: set[str] = set()
+    monkeypatch.setattr("frontend.speech_order._decoded", lambda body: Read(input="Hello."))
+    read_order(b"", 100)
+    assert read == set(description["components"]["schemas"]["SpeechOrder"]["properties"])
+    upload = description["components"]["schemas"]["VoiceUpload"]["properties"]
+    limits = {name: field["maxLength"] for name, field in upload.items() if name != "audio_sample"}
+    assert limits == FIELD_CHARS
+
+
+def test_every_refusal_that_a_route_can_give_is_described(description: dict[str, Any]) -> None:
+    for path, item in description["paths"].items():
+        for method in set(item) - {"parameters"}:
+            if path not in OPEN:
+                assert {"401", "403"} <= set(item[method]["responses"]), f"{method} {path}"
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SpeechError)]
+    statuses = {str(ApiError.of(kind("no")).status) for kind in kinds}
+    assert statuses <= set(description["paths"]["/v1/audio/speech"]["post"]["responses"])
+
+
+async def test_health_is_told_as_described(speech: FakeSpeech, description: dict[str, Any]) -> None:
+    details = {"type": "base", "size": "0b6", "default_voice": "makima"}
+    async with running_server(speech) as server:
+        for model in (Description("tiny", "1", True, details), Description("tiny", "1", False, details)):
+            speech.description = model
+            check(description, "Ready", (await server.get("/readyz"))[1])
+        check(description, "Alive", (await server.get("/healthz"))[1])
+        server.registry.draining = True
+        assert (await server.get("/readyz"))[0] == 503
+        check(description, "NotReady", (await server.get("/readyz"))[1])
 
 
 async def test_answers_are_what_the_description_says(server: RunningServer, description: dict[str, Any]) -> None:

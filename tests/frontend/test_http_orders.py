@@ -71,6 +71,7 @@ def test_a_voice_of_the_model_goes_before_an_alias_of_the_same_name() -> None:
         ({"input": "a", "seed": 2**64}, "invalid_value", "seed"),
         ({"input": "a", "voice": {"name": "x"}}, "invalid_value", "voice"),
         ({"input": "a", "voice": ["x"]}, "invalid_value", "voice"),
+        ({"input": "a", "voice": {"id": "x" * 257}}, "invalid_value", "voice"),
         ({"input": "a", "sample_rate": 16_000}, "unsupported_format", "sample_rate"),
         ({"input": "a", "response_format": "wav", "sample_rate": 1}, "unsupported_format", "sample_rate"),
     ],

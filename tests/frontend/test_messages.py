@@ -1,6 +1,8 @@
 """Parsing never fails in another way than InvalidMessage, and whatever it says can be sent."""
 
 import json
+import re
+import timeit
 import unicodedata
 
 import pytest
@@ -8,7 +10,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frontend.errors import BackendDied, InvalidRequest, LoadFailed, NotReady, SpeechError, Stalled, UnknownVoice
-from frontend.messages import Cancel, InvalidMessage, Message, Speak, Stop, audio_end, code_of, error, parse
+from frontend.messages import (
+    Cancel,
+    InvalidMessage,
+    Message,
+    Speak,
+    Stop,
+    audio_end,
+    code_of,
+    error,
+    parse,
+    unspeakable,
+)
 
 LIMIT = 200
 
@@ -49,6 +62,31 @@ def test_whatever_comes_is_a_message_or_an_answer_that_can_be_sent(raw: str) -> 
         audio_end(False, result.request_id).encode()
     else:
         assert isinstance(result, Cancel | Stop)
+
+
+def test_a_number_that_nobody_could_mean_is_refused_in_our_own_words() -> None:
+    with pytest.raises(InvalidMessage, match=r"a number has 5000 digits, the limit is 400$"):
+        parse('{"type":"speak","text":"a","seed":' + "1" * 5000 + "}", LIMIT)
+
+
+@given(st.text(st.sampled_from("<|>a\t\r\n\x00\x0b\x1f\x20\x7e\x7f\x9f\xa0\u2028"), max_size=12))
+def test_what_is_unspeakable_is_every_control_character_and_every_whole_model_token(text: str) -> None:
+    problem = unspeakable(text)
+    controls = [place for place, char in enumerate(text) if unicodedata.category(char) == "Cc" and char not in "\t\r\n"]
+    token = re.search(r"<\|.*?\|>", text, re.DOTALL)
+    if controls:
+        assert problem == f"text has the control character U+{ord(text[controls[0]]):04X} at position {controls[0]}"
+    elif token:
+        assert problem == f"text has the model token {token.group()!a} at position {token.start()}"
+    else:
+        assert problem is None
+
+
+def test_a_long_text_that_begins_many_tokens_and_ends_none_takes_no_longer_than_another() -> None:
+    def best_s(text: str) -> float:
+        return min(timeit.repeat(lambda: unspeakable(text), number=1, repeat=5))
+
+    assert best_s("<|" * 100_000) < 100 * best_s("no" * 100_000)
 
 
 @pytest.mark.parametrize(

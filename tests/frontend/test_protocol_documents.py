@@ -107,6 +107,60 @@ def test_the_examples_of_the_prose_are_messages_of_the_document(
             messages_v2.parse(json.dumps(message), tagged, 5000)
 
 
+class Read(dict[str, Any]):
+    """An object of JSON that notes which of its fields are read."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__({name: Read(inner) if isinstance(inner, dict) else inner for name, inner in values.items()})
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("message", list(examples("### What a client says")), ids=lambda message: message["type"])
+def test_every_field_of_a_clients_message_that_is_read_is_described_and_no_other(
+    message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = Read(message)
+    monkeypatch.setattr("frontend.messages.decode", lambda raw: values)
+    messages_v2.parse("", messages_v2.Start(messages_v2.Wishes(), "tagged"), 5000)
+    described = MESSAGES[message["type"]]["payload"]["properties"]
+    # The id of whatever it may be is looked for first, for an error to name it.
+    assert values.names | {"request_id"} == set(described) | {"request_id"}
+    if "format" in described and "format" in message:
+        assert values["format"].names == set(described["format"]["properties"])
+
+
+NUMBERS = [
+    (kind, name, field["minimum"], field["maximum"], field["type"][0])
+    for kind in messages_v2.TYPES
+    for name, field in MESSAGES[kind]["payload"]["properties"].items()
+    if {"integer", "number"} & set(field.get("type", ()))
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "lowest", "highest", "number"), NUMBERS)
+def test_the_limits_of_numbers_are_those_of_the_document(
+    kind: str, name: str, lowest: float, highest: float, number: str
+) -> None:
+    def parse(value: float) -> messages_v2.Message:
+        message = {"type": kind, "text": "Hello.", name: value}
+        return messages_v2.parse(json.dumps(message), messages_v2.Start(messages_v2.Wishes()), 5000)
+
+    step = 1 if number == "integer" else 0.01
+    assert getattr(parse(lowest), name) == lowest
+    assert getattr(parse(highest), name) == highest
+    for beyond in (lowest - step, highest + step):
+        with pytest.raises(messages_v2.InvalidMessage, match=f"`{name}` must be from"):
+            parse(beyond)
+
+
 async def test_every_message_of_real_sessions_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[dict[str, Any]] = []
 

@@ -100,6 +100,21 @@ async def test_the_model_is_asked_again_and_again_without_a_client(speech: FakeS
             await asyncio.wait_for(speech.described.wait(), PATIENCE_S)
 
 
+async def test_a_defect_in_one_question_is_told_and_does_not_end_the_asking(
+    speech: FakeSpeech, caplog: pytest.LogCaptureFixture
+) -> None:
+    readiness = Readiness(speech, period_s=0.001, fresh_s=10)
+    watching = asyncio.create_task(readiness.watch())
+    for well in (False, True):
+        speech.description = DESCRIPTION if well else ZeroDivisionError("a defect")
+        for _ in range(3):  # the third is asked when the second has been answered
+            speech.described.clear()
+            await asyncio.wait_for(speech.described.wait(), PATIENCE_S)
+        assert readiness.well == well
+    watching.cancel()
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info][:1] == [ZeroDivisionError]
+
+
 async def test_a_failed_utterance_makes_readiness_ask_at_once(speech: FakeSpeech) -> None:
     speech.script("Fail.", Script(error=InferenceFailed("died")))
     async with running_server(speech, ready_period_s=60, ready_fresh_s=60) as server, server.client() as client:

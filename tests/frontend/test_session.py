@@ -287,3 +287,12 @@ async def test_whatever_the_order_every_speak_gets_exactly_one_terminal(speech: 
         assert sorted(answered) == sorted(asked)
         await server.all_closed()
         assert speech.active == 0
+
+
+async def test_an_endless_name_of_a_voice_is_unknown_like_any_other_and_does_not_travel(
+    client: Client, speech: FakeSpeech
+) -> None:
+    await client.speak("Hello.", voice="x" * 30_000, language="y" * 30_000)
+    assert (await client.utterance())[0] == audio_of("Hello.")
+    assert [len(request.voice or "") for request in speech.requests] == [256, 0]
+    assert {len(request.language or "") for request in speech.requests} == {256}

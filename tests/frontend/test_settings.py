@@ -26,6 +26,13 @@ def test_a_variable_of_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) 
     assert load().port == 9000
 
 
+def test_several_addresses_and_a_balancer_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRONTEND_TRITON_URLS", "one:8001,two:8001")
+    monkeypatch.setenv("FRONTEND_TRITON_BALANCED", "true")
+    with pytest.raises(SettingsError, match=r"FRONTEND_TRITON_BALANCED=true: contradicts FRONTEND_TRITON_URLS"):
+        load()
+
+
 def test_an_unknown_variable_is_an_error_that_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRONTEND_TRITON", "x")
     with pytest.raises(
@@ -35,7 +42,15 @@ def test_an_unknown_variable_is_an_error_that_lists_the_known_ones(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "abc"), ("PROBE_S", "0"), ("MAX_WAITING", "-1"), ("STALL_S", "inf")]
+    ("name", "value"),
+    [
+        ("PORT", "abc"),
+        ("PROBE_S", "0"),
+        ("MAX_WAITING", "-1"),
+        ("STALL_S", "inf"),
+        ("VOICES", "/nowhere"),
+        ("TRITON_URL", "http://triton:8000"),
+    ],
 )
 def test_a_value_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("FRONTEND_" + name, value)

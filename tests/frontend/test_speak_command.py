@@ -147,5 +147,8 @@ async def test_a_failed_player_is_one_line(server: RunningServer, tmp_path: Path
 
 async def test_playing_without_a_player_says_what_to_install(server: RunningServer, tmp_path: Path) -> None:
     result = await ended(await started(server, "Hello.", "--play", path=tmp_path))
-    assert result == Ended(1, "", "speak: --play needs one of paplay, aplay, ffplay, play, and none is installed\n")
+    assert result.status == 1
+    assert result.err == (
+        "speak: playing needs one of paplay, aplay, ffplay, play, and none is installed; --out FILE writes a WAV\n"
+    )
     assert server.speech.requests == []

@@ -158,6 +158,20 @@ async def test_a_failed_server_is_asked_less_and_less_often(pool: TritonPool, se
     assert servers[1].descriptions == 5
 
 
+async def test_a_server_that_stays_away_for_hours_is_still_asked_and_comes_back(
+    pool: TritonPool, servers: list[Server]
+) -> None:
+    well = [server.description for server in servers]
+    for server in servers:
+        server.description = NotReady("away")
+    for _ in range(1_100):  # a question a second, for eighteen minutes: two to this power is no number of seconds
+        with pytest.raises(NotReady, match="away"):
+            await pool.describe()
+    servers[0].description = well[0]
+    assert (await pool.describe()).capacity == 12
+    await spoken(pool, "Hello.")
+
+
 async def test_when_none_lives_that_is_said_and_all_are_asked_again(pool: TritonPool, servers: list[Server]) -> None:
     for server in servers:
         server.description = NotReady("away")

@@ -53,7 +53,7 @@ def double() -> TritonDouble:
 
 @pytest.fixture
 async def triton(double: TritonDouble) -> AsyncIterator[TritonSpeech]:
-    async with speech_from(double, **LIMITS) as speech:
+    async with speech_from(double, balanced=True, **LIMITS) as speech:
         yield speech
 
 
@@ -170,12 +170,30 @@ async def test_of_several_servers_another_is_asked(live: bool) -> None:
     hanging.behaviour, well.behaviour = hang, speak_live if live else speak
     async with AsyncExitStack() as servers:
         urls = [await servers.enter_async_context(serving(double)) for double in (hanging, well)]
-        pool = TritonPool({url: TritonSpeech(url, "qwen3_tts", ask_again=False, **LIMITS) for url in urls})
+        pool = TritonPool({url: TritonSpeech(url, "qwen3_tts", **LIMITS) for url in urls})
         for _ in range(2):
             *_, last = await spoken(pool, REQUEST, words() if live else None)
             assert last.info == INFO | ({"texts": ["Hello.", " How", " are you?"]} if live else {})
         await pool.close()
     assert (len(hanging.streams), len(well.streams)) == (1, 2), "one that hangs is passed over"
+
+
+async def test_where_there_is_nobody_else_it_is_given_up_at_once(double: TritonDouble) -> None:
+    """Asked again, the caller would wait twice as long for the same answer, and the server hold what it was asked."""
+    asked: list[Stream] = []
+
+    async def hang_as_well(stream: Stream) -> None:
+        asked.append(stream)
+        await hang(stream)
+
+    double.description = hang_as_well
+    async with speech_from(double, **LIMITS | {"describe_timeout_s": 0.4}) as alone:
+        with pytest.raises(Unanswered):
+            await spoken(alone, REQUEST)
+        assert asked == []
+        with pytest.raises(NotReady, match=r"within 0\.4 s"):
+            await alone.describe()
+    assert (len(asked), len(double.streams)) == (1, 1)
 
 
 async def test_a_question_is_put_again_while_it_is_not_answered(double: TritonDouble, triton: TritonSpeech) -> None:

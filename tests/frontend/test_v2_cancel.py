@@ -75,6 +75,14 @@ async def test_cancelling_what_is_not_there_says_nothing(server: RunningServer) 
         assert await client.receive() == {"type": "pong"}
 
 
+async def test_what_was_heard_is_what_the_cancel_said_that_ended_it(server: RunningServer, speech: FakeSpeech) -> None:
+    async with v2_client(server) as client:
+        await begun(client, speech)
+        await client.send(type="cancel", request_id="u1", played_ms=50)
+        await client.send(type="cancel")
+        assert (await client.ended("u1")).terminal["spoken_text"] == "Long."
+
+
 async def test_a_cancel_tells_what_was_heard_when_it_is_asked(server: RunningServer, speech: FakeSpeech) -> None:
     async with v2_client(server) as client:
         await begun(client, speech)

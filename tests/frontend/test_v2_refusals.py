@@ -128,7 +128,7 @@ async def test_an_invalid_message_is_answered_without_accepted(
         (
             {"text": "a", "seed": -1},
             "INVALID_MESSAGE",
-            "Failed to parse message: field `seed` must be from 0 to 1.84467e+19, not -1",
+            "Failed to parse message: field `seed` must be from 0 to 18446744073709551615, not -1",
         ),
         (
             {"text": "a", "top_k": 1.5},

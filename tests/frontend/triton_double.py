@@ -163,10 +163,10 @@ async def serving(double: TritonDouble, address: str = "127.0.0.1:0") -> AsyncIt
 
 
 @asynccontextmanager
-async def speech_from(double: TritonDouble, **limits: float) -> AsyncIterator[TritonSpeech]:
+async def speech_from(double: TritonDouble, *, balanced: bool = False, **limits: float) -> AsyncIterator[TritonSpeech]:
     """The frontend's speech, made by the double, within the block; limits: seconds, as TritonSpeech takes them."""
     async with serving(double) as address:
-        speech = TritonSpeech(address, "qwen3_tts", **limits)
+        speech = TritonSpeech(address, "qwen3_tts", balanced=balanced, **limits)
         yield speech
         await speech.close()
 

@@ -200,6 +200,7 @@ class Scaled:
             "FRONTEND_HOST": address,
             "FRONTEND_PORT": str(self.ports.frontend),
             "FRONTEND_TRITON_URL": f"{HOST}:{self.ports.balanced_grpc}",
+            "FRONTEND_TRITON_BALANCED": "true",
         }
         command = [sys.executable, "-P", "-m", "frontend"]
         return Server(lambda: self._popen(f"frontend-{address}", command, settings))

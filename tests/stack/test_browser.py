@@ -239,3 +239,11 @@ def test_it_looks_right(open_page: OpenPage, stack: Serve, size: str, tmp_path: 
     visit.says("Cancelled.")
     assert visit.fits()
     assert picture.stat().st_size > 20_000
+
+
+def test_the_description_of_the_http_api_fits_a_phone_and_a_desk(open_page: OpenPage, stack: Serve) -> None:
+    for size in ("phone", "light"):
+        visit = open_page(**SIZES[size])
+        visit.page.goto(f"http://127.0.0.1:{stack.ports.frontend}/docs")
+        expect(visit.page.get_by_role("heading", name="POST /v1/audio/speech")).to_be_visible()
+        assert visit.fits()
