@@ -14,7 +14,7 @@ from tts_engine.kernels import launches
 KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.int64: "i64"}
 KERNELS = (
     *("norm_rows", "gate_product", "snake", "uniform_rows", "choose_codes"),
-    *("place_heads", "attend_cached", "join_splits"),
+    *("attend_cached", "join_splits"),
 )
 
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(torch.version.cuda is None, reason="this torch w
 GPU = torch.device("cuda", 0)
 CONFIG = EngineConfig(slots=6, max_text_tokens=40, segment_tokens=20, max_instruct_tokens=8, max_frames=60)
 SAMPLING = Sampling(0.9, 50, 1.0, 1.05, 0.9, 50, 1.0, seed=0)
-NETWORKS = ("gate_product", "snake", "norm_rows", "place_heads", "attend_cached", "join_splits")
+NETWORKS = ("gate_product", "snake", "norm_rows", "attend_cached", "join_splits")
 KERNELS = (*NETWORKS, "choose_codes", "uniform_rows")
 
 

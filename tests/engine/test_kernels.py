@@ -103,10 +103,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
         *((1, step, torch.bfloat16), (64, many, torch.bfloat16), (64, many, torch.float32)),
         (64, (2, 16, 0), torch.bfloat16),
     ):
-        heads, shared = some(rows, tokens, 16, 128, dtype=dtype), some(rows, tokens, 8, 128, dtype=dtype)
-        turn, width = some(rows if tokens == 1 else 1, tokens, 128, dtype=dtype), some(128, dtype=dtype)
+        heads, width = some(rows, tokens, 32, 128, dtype=dtype), some(128, dtype=dtype)
+        turn = some(3_904, 128, dtype=dtype) if tokens == 1 else some(1, tokens, 128, dtype=dtype)
         stored = some(64, 8, length, 128, dtype=dtype)
-        launches.attention(heads, shared, shared, (width, width), (turn, turn), stored, stored, where, 1e-6)
+        launches.attention(heads, (width, width), (turn, turn), stored, stored, where, 1e-6)
     return noted
 
 

@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 
 from .activations import gate_product, snake
-from .attention import attend_cached, join_splits, place_heads
+from .attention import attend_cached, join_splits
 from .choosing import choose_codes
 from .norms import norm_rows
 from .philox import uniform_rows
@@ -21,6 +21,7 @@ FEW_TOKENS = 2
 
 _ELEMENTS = 1_024
 _KEYS = 16
+_STAGES = 1
 _MOST_SPLITS = 16
 # Six a multiprocessor, as many as have room for their registers, of a card that has 132 of them (H100, H200): each
 # waits for the keys it has asked for before it asks for more, so only many together keep memory busy.
@@ -90,61 +91,47 @@ def pick(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, unif
 
 
 def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    heads: Tensor,
     norms: tuple[Tensor, Tensor] | None,
     rotary: tuple[Tensor, Tensor],
     keys: Tensor,
     values: Tensor,
     positions: Tensor | int,
     eps: float,
+    *,
+    ring: bool = False,
 ) -> Tensor:
     """Norm, rotate and store new heads, then attend to all up to each token's own position: (B, T, H·K).
 
-    query (B, T, H, K), key and value (B, T, G, K): as projected. norms: of query and key, (K,) each. rotary: cosines
-    and sines (B or 1, T, K). keys, values (S, G, T_all, K): one layer's storage, B <= S. positions (B,): that of each
-    row's first token, or one for all. T <= FEW_TOKENS.
+    heads (B, T, H+2G, K), dense: queries, keys and values as projected. norms: of query and key, (K,) each. rotary:
+    cosines and sines (B or 1, T, K), or a table (P, K) of all positions. keys, values (S, G, T_all, K): one layer's
+    storage, B <= S; a ring holds the latest T_all positions, of which the new one is the last. positions (B,): that of
+    each row's first token, or one for all. T <= FEW_TOKENS, 1 for a ring.
     """
-    rows, tokens, heads, width = query.shape
+    rows, tokens, both, width = heads.shape
+    shared = keys.shape[1]
+    group = both // shared - 2
     stepped = isinstance(positions, Tensor)
     where, start = (positions, 0) if isinstance(positions, Tensor) else (keys, positions)
-    turned = torch.empty(rows, tokens, heads, width, device=query.device, dtype=query.dtype)
     cos, sin = rotary
-    shared, half = key.shape[2], width // 2
-    steps = (keys.stride(0), keys.stride(1))
-    place_heads[(rows * tokens, heads + 2 * shared)](
-        *(query, key, value), *(norms or (query, key)), *(cos, sin, where, start, turned, keys, values),
-        *(query.stride(1), key.stride(1), value.stride(1)),
-        *(cos.stride(0) if cos.shape[0] > 1 else 0, cos.stride(1), *steps, eps),
-        TOKENS=tokens, HEADS=heads, SHARED=shared, HALF=half, PAD=triton.next_power_of_2(half),
-        STEPPED=stepped, NORMED=norms is not None, num_warps=1,
-    )  # fmt: skip
-    return _read(turned, keys, values, where, start, steps, stepped=stepped).view(rows, tokens, heads * width)
-
-
-def _read(
-    turned: Tensor, keys: Tensor, values: Tensor, where: Tensor, start: int, steps: tuple[int, int], *, stepped: bool
-) -> Tensor:
-    rows, tokens, heads, width = turned.shape
-    shared = keys.shape[1]
+    out = torch.empty(rows, tokens, shared * group * width, device=heads.device, dtype=heads.dtype)
     # A prompt's last token comes with storage of any length, and each number of splits is a kernel to compile.
-    splits = splits_for(rows * tokens * shared, keys.shape[2]) if stepped else 1
-    out = torch.empty_like(turned)
+    splits = splits_for(rows * tokens * shared, keys.shape[2]) if stepped and not ring else 1
     sums = peaks = masses = out
     if splits > 1:
-        sums = torch.empty(rows * tokens, heads, splits, width, device=out.device)
-        peaks, masses = torch.empty(2, rows * tokens, heads, splits, device=out.device)
-    padded = triton.next_power_of_2(width)
+        sums = torch.empty(rows * tokens, shared * group, splits, width, device=out.device)
+        peaks, masses = torch.empty(2, rows * tokens, shared * group, splits, device=out.device)
+    shape = {"WIDTH": width, "WIDTH_PAD": triton.next_power_of_2(width), "SPLITS": splits}
     attend_cached[(rows * tokens, shared, splits)](
-        *(turned, keys, values, where, start, out, sums, peaks, masses, *steps, width**-0.5),
-        TOKENS=tokens, SHARED=shared, GROUP=heads // shared, GROUP_PAD=triton.next_power_of_2(heads // shared),
-        WIDTH=width, WIDTH_PAD=padded, BLOCK=_KEYS, SPLITS=splits, STEPPED=stepped,
+        heads, *(norms or (heads, heads)), cos, sin, where, start, keys, values, out, sums, peaks, masses,
+        both * width, cos.stride(0) if cos.ndim == 3 and cos.shape[0] > 1 else 0, cos.stride(-2),
+        keys.stride(0), keys.stride(1), width**-0.5, eps,
+        TOKENS=tokens, SHARED=shared, GROUP=group, GROUP_PAD=triton.next_power_of_2(group), **shape,
+        RING=keys.shape[2] if ring else 0, BLOCK=_KEYS, STEPPED=stepped, NORMED=norms is not None,
+        TABLE=cos.ndim == 2, STAGES=_STAGES,
     )  # fmt: skip
     if splits > 1:
-        join_splits[(rows * tokens * heads,)](
-            sums, peaks, masses, out, WIDTH=width, WIDTH_PAD=padded, SPLITS=splits, num_warps=1
-        )
+        join_splits[(rows * tokens * shared * group,)](sums, peaks, masses, out, **shape, num_warps=1)
     return out
 
 

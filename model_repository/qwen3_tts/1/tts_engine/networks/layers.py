@@ -172,16 +172,10 @@ class Attention:
         if fused is not None and x.shape[1] <= fused.FEW_TOKENS and isinstance(cache, SpanView | StepView):
             keys, values, position = cache.place(layer)
             norms = None if self.query_norm is None else (self.query_norm, self.key_norm)
-            turn = (rotary.cos, rotary.sin)
-            return fused.attention(*self._heads(x, config), norms, turn, keys, values, position, config.eps)
+            heads, turn = self.inward(x).unflatten(-1, (-1, config.head_dim)), (rotary.cos, rotary.sin)
+            return fused.attention(heads, norms, turn, keys, values, position, config.eps)
         query, key, value = self.project(x, config, rotary)
         return attend(query, *cache.append(layer, key, value), mask)
-
-    def _heads(self, x: Tensor, config: TransformerConfig) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, T, H, K), keys and values (B, T, G, K)."""
-        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
-        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
-        return query, key, value
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Parts | None) -> Tensor:
