@@ -88,11 +88,13 @@ def _look_at_new(
 
 @triton.jit
 def _look_at_stored(
-    query, keys, values, begin, end, place, peak, mass, total,
-    WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+    query, keys, values, known, split, place, peak, mass, total,
+    WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """A look at places begin … end-1 of what was stored, but for the one that is being written."""
+    """A look at a split's share of the first `known` places stored, but for the one that is being written."""
     at = tl.arange(0, WIDTH_PAD)
+    share = tl.cdiv(tl.cdiv(known, SPLITS), BLOCK) * BLOCK
+    begin, end = split * share, tl.minimum(split * share + share, known)
     for first in tl.range(begin, end, BLOCK, num_stages=STAGES):
         time = first + tl.arange(0, BLOCK)
         seen = (time < end) & (time != place)
@@ -133,38 +135,34 @@ def attend_cached(
     """out (B·T, H, K): what each query sees of positions up to its own. One program a row, group of heads and split.
 
     heads: rows of dense heads, row_step apart: H of queries, G of keys, G of values. cos, sin: angles, turn_slot apart
-    for slots and turn_step for tokens or, with a TABLE, for positions. RING: of how many places each position takes
-    that of the one it pushes out, all others are seen; 0: each position has its own.
-    What was stored is dealt evenly to SPLITS programs. With more than one, each leaves its unscaled sum float32
-    (B·T, H, SPLITS, K), its peak and its mass (B·T, H, SPLITS) to `join_splits` instead.
+    for slots and turn_step for tokens or, with a TABLE, for positions. RING: of so many places a position takes that of
+    the one it pushes out, all others are seen; 0: each has its own. What was stored is dealt evenly to SPLITS programs:
+    more than one leave unscaled sums float32 (B·T, H, SPLITS, K), peaks and masses (B·T, H, SPLITS) to `join_splits`.
     """
     row, shared, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     slot, token = row // TOKENS, row % TOKENS
-    if STEPPED:
-        start = tl.load(positions + slot)
-    known = tl.cast(start, tl.int64)
-    turn = slot * turn_slot + known * turn_step if TABLE else slot * turn_slot
+    known = tl.cast(tl.load(positions + slot) if STEPPED else start, tl.int64)
+    turn = slot * turn_slot + (known * turn_step if TABLE else 0)
+    cos, sin, own = cos + turn, sin + turn, token * turn_step
     query = _turned(
-        heads + row * row_step, shared * GROUP, GROUP, query_norm, cos + turn + token * turn_step,
-        sin + turn + token * turn_step, eps, GROUP_PAD, WIDTH, WIDTH_PAD, NORMED,
+        heads + row * row_step, shared * GROUP, GROUP, query_norm, cos + own, sin + own, eps, GROUP_PAD, WIDTH,
+        WIDTH_PAD, NORMED,
     ).to(tl.float32) * scale  # fmt: skip
     place = known % RING if RING > 0 else known + token
     known = tl.minimum(known, RING) if RING > 0 else known
-    keys += slot * slot_step + shared * head_step
-    values += slot * slot_step + shared * head_step
+    base = slot * slot_step + shared * head_step
+    keys, values = keys + base, values + base
     peak = tl.full((GROUP_PAD,), float("-inf"), tl.float32)
     mass, total = tl.zeros((GROUP_PAD,), tl.float32), tl.zeros((GROUP_PAD, WIDTH_PAD), tl.float32)
     if split == 0:
         peak, mass, total = _look_at_new(
-            query, heads + slot * TOKENS * row_step, key_norm, cos + turn, sin + turn, token, row_step, turn_step,
+            query, heads + slot * TOKENS * row_step, key_norm, cos, sin, token, row_step, turn_step,
             shared, keys + place * WIDTH, values + place * WIDTH, eps, peak, mass, total,
             TOKENS, SHARED * GROUP, SHARED * GROUP + SHARED, WIDTH, WIDTH_PAD, NORMED,
         )  # fmt: skip
-    share = tl.cdiv(tl.cdiv(known, SPLITS), BLOCK) * BLOCK
     peak, mass, total = _look_at_stored(
-        query, keys, values, split * share, tl.minimum(split * share + share, known), place, peak, mass, total,
-        WIDTH, WIDTH_PAD, BLOCK, STAGES,
-    )  # fmt: skip
+        query, keys, values, known, split, place, peak, mass, total, WIDTH, WIDTH_PAD, BLOCK, SPLITS, STAGES
+    )
     head = row * (SHARED * GROUP) + shared * GROUP
     _leave(out, sums, peaks, masses, head, split, peak, mass, total, GROUP, GROUP_PAD, WIDTH, WIDTH_PAD, SPLITS)
 
