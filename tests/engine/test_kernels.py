@@ -27,8 +27,8 @@ EXACT = (
 )
 SHARED_BYTES = {80: 163 << 10, 89: 99 << 10, 90: 227 << 10}
 """What one program may have of a multiprocessor's shared memory."""
-# Bytes a lane may keep outside its registers: what the exact sine needs for large numbers, and two that a compiler spills
-# to fit one program more.
+# Bytes a lane may keep outside its registers: what the exact sine needs for large numbers, and two that are spilled to
+# fit one program more.
 STACK_BYTES = {"snake": 32, "join_tail": 40, "turn_rows": 32}
 REGISTERS, LEAST_WARPS = 65_536, 12
 """What a multiprocessor has, and for how many warps they must do at once: some wait for memory while others work."""
