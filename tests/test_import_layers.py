@@ -71,7 +71,17 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "slot_state": {
         *("config", "devices", "kv_cache", "memory", "model_config", "networks", "sampling", "sampling_values"),
     },
-    "frame_step": {"audio", "checkpoint", "landing", "model_config", "networks", "sampling", "slot_state"},
+    "frame_step": {
+        "audio",
+        "checkpoint",
+        "config",
+        "kernels",
+        "landing",
+        "model_config",
+        "networks",
+        "sampling",
+        "slot_state",
+    },
     "frame_graphs": {"landing"},
     "prompt_reading": {
         *("checkpoint", "devices", "kv_cache", "memory", "model_config", "networks", "prefix_cache", "prompt"),

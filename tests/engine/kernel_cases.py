@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from tests.engine.kernel_draws import draw, off
+from tests.engine.kernel_step_cases import bookkeeping, layers, ring
 from tts_engine import kernels
 from tts_engine.kernels import launches
 from tts_engine.kv_cache import KeyValueCache
@@ -30,17 +31,6 @@ class Shapes:
 
 
 SHAPES = (Shapes(4, 2, 32), Shapes(4, 2, 24), Shapes(3, 3, 16), Shapes(6, 2, 40), Shapes(16, 8, 128))
-
-
-def off(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, as a share of the largest number."""
-    ours, theirs = ours.double(), theirs.double()
-    assert torch.isfinite(ours).all()
-    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape).to(dtype)
 
 
 def attention_of(shapes: Shapes, dtype: torch.dtype, hidden: int) -> tuple[Attention, TransformerConfig]:
@@ -99,6 +89,7 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     heads, gains = draw(2, 3, 5, 40, dtype=dtype), draw(5, 40, dtype=dtype)
     channels, length = choose.randint(1, 9), choose.choice((1, 5, 333))
     sound, alpha, root = 3 * draw(2, length, channels), draw(channels).exp(), draw(channels).exp()
+    more, bias = draw(2, length, channels), draw(channels)
     seeds = torch.tensor([choose.randrange(-(2**63), 2**63) for _ in range(5)])
     frames = torch.tensor([choose.randrange(3_000) for _ in range(5)])
     return {
@@ -108,6 +99,14 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
         "norm of sum": off(normed, expected[1]),
         "gate": off(launches.gated(torch.cat((x, added), -1)), F.silu(x) * added),
         "snake": off(launches.snake_beta(sound, alpha, root), sound + (root * torch.sin(sound * alpha)).square()),
+        "snake of a sum": off(
+            launches.snake_beta(sound, alpha, root, added=more),
+            more + sound + (root * torch.sin((sound + more) * alpha)).square(),
+        ),
+        "snake with a bias": off(
+            launches.snake_beta(sound, alpha, root, bias=bias),
+            sound + bias + (root * torch.sin((sound + bias) * alpha)).square(),
+        ),
         "uniforms": float(not torch.equal(launches.uniforms(seeds, frames, 16), uniforms(seeds, frames))),
     }
 
@@ -115,14 +114,14 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
 def choice(number: int) -> dict[str, float]:
     """Rows of every kind: greedy, hot and cold, top-k with ties at its end, top-p, ids without mass, small numbers."""
     choose = random.Random(number)
-    rows, vocab = 12, choose.choice((3, 64, 200, 1_088))
+    rows, vocab = 12, choose.choice((3, 64, 200, 1_088, 2_048))
     scores = draw(rows, vocab) * choose.choice((0.3, 2.0, 8.0))
     if number % 2:
         scores = (2 * scores).round() / 2  # many equal, and both zeros
     scores[:, 1:][torch.rand(rows, vocab - 1) < 0.2] = float("-inf")
     rules = (
         torch.tensor([choose.choice((0.0, 0.3, 0.9, 1.5)) for _ in range(rows)]),
-        torch.tensor([choose.choice((0, 1, 5, 50, vocab, vocab + 9)) for _ in range(rows)]),
+        torch.tensor([choose.choice((0, 1, 5, 50, 64, 128, vocab, vocab + 9)) for _ in range(rows)]),
         torch.tensor([choose.choice((0.0, 0.1, 0.8, 0.95, 1.0)) for _ in range(rows)]),
     )
     numbers = torch.rand(rows, 4)[:, 2]
@@ -144,5 +143,8 @@ def _cases(dtype: torch.dtype, examples: int) -> Iterator[dict[str, float]]:
     for number in range(examples):
         yield attention(dtype, number)
         yield element_wise(dtype, number)
+        yield bookkeeping(dtype, number)
         if dtype == torch.float32:
             yield choice(number)
+            yield layers(number)
+            yield ring(number)

@@ -16,7 +16,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 import numpy as np
 import torch
 
-from tests.engine.kernel_cases import off, worst_of
+from tests.engine.kernel_cases import worst_of
+from tests.engine.kernel_draws import off
+from tests.engine.kernel_step_cases import spoken
 from tts_engine import EngineConfig, kernels
 from tts_engine.checkpoint import Checkpoint, load_networks
 from tts_engine.prompt import Prompt
@@ -74,8 +76,19 @@ def frame_step(folder: Path) -> dict[str, float]:
         found["codes of a step"] = max(found.get("codes of a step", 0.0), float((ours.codes != theirs.codes).any()))
         gap = np.abs(ours.pcm.astype(int) - theirs.pcm.astype(int)).max()
         found["steps of 16 bits in a step's sound"] = max(found.get("steps of 16 bits in a step's sound", 0.0), gap)
-    hidden = [runner.state.hidden[:2] for runner in runners]
-    return {name: float(value) for name, value in found.items()} | {"hidden states": off(*hidden)}
+    one, other = (runner.state for runner in runners)
+    for name, ours, theirs in (
+        ("hidden states", one.hidden[:2], other.hidden[:2]),
+        ("codec's tails", one.codec.arena[:2], other.codec.arena[:2]),
+        ("codec's keys", one.codec.keys, other.codec.keys),
+        ("counts of a step", *(torch.cat((s.positions[:2], s.frames[:2], s.codec.frames[:2])) for s in (one, other))),
+        ("codes seen", one.sampling.seen[:2].long(), other.sampling.seen[:2].long()),
+    ):
+        found[name] = off(ours, theirs)
+    for number in range(3):
+        for name, value in spoken(one.sampling, files.model.vocab, number).items():
+            found[name] = max(found.get(name, 0.0), value)
+    return {name: float(value) for name, value in found.items()}
 
 
 def main(folders: list[str]) -> None:

@@ -8,12 +8,16 @@ recorded once it may be repeated. Knows no request and no thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from .audio import to_pcm16
+from . import kernels
+from .audio import PCM_SCALE, to_pcm16
 from .checkpoint import Networks
+from .config import CODEBOOKS
+from .kernels.arguments import Entry
 from .landing import sheet_of
 from .model_config import ModelConfig
 from .networks.layers import Rotary
@@ -36,6 +40,9 @@ class FrameStep:
         length: how many positions attention reads where it has no kernel that asks the row; above every position.
         shortlist: how many of the best scores a choice looks at, where the host may wait for it; 0: all.
         """
+        fused = kernels.chosen()
+        if fused is not None:
+            return self._by_kernels(rows, fused)
         talker, predictor, state = self.networks.talker, self.networks.predictor, self.state
         targets, hidden = state.targets[:rows], state.hidden[:rows]
         frames, positions = state.frames[:rows], state.positions[:rows]
@@ -57,3 +64,27 @@ class FrameStep:
         state.positions.index_add_(0, targets, one)
         state.frames.index_add_(0, targets, one)
         return sheet_of(codes, pcm, first == self.model.ids.codec_eos)
+
+    def _by_kernels(self, rows: int, fused: ModuleType) -> Tensor:
+        """The same in as few launches as there are products and what must stand between them."""
+        talker, predictor, state = self.networks.talker, self.networks.predictor, self.state
+        targets, hidden = state.targets[:rows], state.hidden[:rows]
+        frames, positions = state.frames[:rows], state.positions[:rows]
+        random = uniforms(state.sampling.seed[:rows], frames)
+        codes = torch.empty(rows, CODEBOOKS, dtype=torch.int64, device=hidden.device)
+        inputs = hidden.new_empty(rows, 2, predictor.first_inputs.shape[1])
+        inputs[:, 0] = predictor.project(hidden)
+        first = Entry(predictor.first_inputs, inputs[:, 1])
+        state.sampling.begin(talker.head(hidden), frames, random[:, 0], targets, codes[:, 0], first)
+
+        def choose(scores: Tensor, codebook: int, entry: Entry | None) -> None:
+            state.sampling.follow(scores, random[:, codebook], codes[:, codebook], entry)
+
+        predictor.follow(inputs, codes, state.frame_cache, choose)
+        samples = self.networks.codec.sound(codes[..., None], state.codec, targets)
+        text = fused.next_text(state.text[:rows], frames, state.count[:rows], talker.text_embedding)
+        read, normed = talker.next_inputs(codes, predictor.embeddings, text)
+        made = talker.step_on(read, normed, self.rotary, state.cache, positions)
+        fused.advance(targets, state.positions, state.frames, 1, made, state.hidden)
+        sheet: Tensor = fused.sheet(samples, codes, self.model.ids.codec_eos, PCM_SCALE)
+        return sheet

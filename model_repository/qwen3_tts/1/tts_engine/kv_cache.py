@@ -6,6 +6,8 @@ slots are in use.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -83,10 +85,14 @@ class StepView:
     def __init__(self, cache: KeyValueCache, positions: Tensor, length: int) -> None:
         self._cache, self._length = cache, length
         self._positions = positions
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """Each head's next place in a layer's storage, seen as one long list of positions."""
+        cache, positions = self._cache, self._positions
         slots = torch.arange(positions.shape[0], device=positions.device)[:, None]
         heads = torch.arange(cache.keys.shape[2], device=positions.device)
-        # Each head's next place in a layer's storage, seen as one long list of positions.
-        self._places = ((slots * heads.shape[0] + heads) * cache.length + positions[:, None]).flatten()
+        return ((slots * heads.shape[0] + heads) * cache.length + positions[:, None]).flatten()
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store keys and values (B, G, 1, K); returns the rows' first `length` positions, (B, G, length, K)."""
@@ -113,3 +119,55 @@ class PackedView:
         stored_keys.index_copy_(2, self._places, keys)
         stored_values.index_copy_(2, self._places, values)
         return stored_keys, stored_values
+
+
+class RingView:
+    """Appends tokens to the first B rings of R places, in which each position takes the place of the one R before."""
+
+    def __init__(self, keys: Tensor, values: Tensor, frames: Tensor, tokens: int, window: int) -> None:
+        """keys, values (L, S, H, R, K). frames (B,): the position of each row's first new token. window: how many
+        positions a query sees, its own among them."""
+        self._keys, self._values, self._frames = keys, values, frames
+        self._tokens, self._window = tokens, window
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Of the new tokens, (B, T)."""
+        return self._frames[:, None] + torch.arange(self._tokens, device=self._frames.device)
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """Which places each query may look at: bool (B, 1, T, R).
+
+        Place r holds the latest position congruent to r, up to the last one of this call.
+        """
+        ring, latest = self._keys.shape[3], self.positions[:, -1:]
+        held = latest - (latest - torch.arange(ring, device=latest.device)) % ring
+        held, query = held[:, None, None], self.positions[:, None, :, None]
+        return (held >= 0) & (held <= query) & (held > query - self._window)
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(self._frames.shape[0], device=self._frames.device)
+        return rows[:, None], self.positions % self._keys.shape[3]
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values (B, H, T, K); returns all that the rows' rings hold, (B, H, R, K).
+
+        The places written lie outside the window of any position before them, so a stream that is then held, and is
+        written again when it goes on, has lost nothing.
+        """
+        rows = keys.shape[0]
+        stored_keys, stored_values = self._keys[layer, :rows], self._values[layer, :rows]
+        stored_keys.transpose(1, 2)[self._places] = keys.transpose(1, 2)
+        stored_values.transpose(1, 2)[self._places] = values.transpose(1, 2)
+        return stored_keys, stored_values
+
+    @property
+    def turns_once(self) -> bool:
+        """Whether one token comes to a ring of just the window, so that it sees all that is stored."""
+        return self._tokens == 1 and self._keys.shape[3] == self._window
+
+    def place(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """All storage of a layer and the new token's position, where that is all there is to know."""
+        return (self._keys[layer], self._values[layer], self._frames) if self.turns_once else None

@@ -8,12 +8,14 @@ the same on every device and whatever shares the batch; the choice is the invers
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from . import kernels
 from .config import CODEBOOKS
+from .kernels.arguments import Entry, SpokenRules
 from .model_config import RESERVED_IDS, ModelConfig
 from .sampling_values import Sampling
 
@@ -46,7 +48,8 @@ class SamplingRows:
         self.seed = row(0, torch.int64)
         self.seen = torch.zeros(slots + 1, config.vocab, dtype=torch.bool, device=device)
         ids = torch.arange(config.vocab, device=device)
-        self._ends = ids == config.ids.codec_eos
+        self._end = config.ids.codec_eos
+        self._ends = ids == self._end
         self._used = torch.ones((), dtype=torch.bool, device=device)
         self._suppressed = (ids >= config.vocab - RESERVED_IDS) & ~self._ends
 
@@ -96,6 +99,8 @@ class SamplingRows:
         scores (B, V); frames (B,): how many frames each row has made; uniforms (B,). shortlist: see `pick`.
         """
         rows = scores.shape[0]
+        if kernels.chosen() is not None:
+            return self.begin(scores, frames, uniforms, targets, scores.new_empty(rows, dtype=torch.int64), None)
         penalty = self.penalty[:rows, None].to(scores.dtype)
         seen = self.seen[:rows]
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
@@ -105,6 +110,20 @@ class SamplingRows:
         codes = pick(scores.masked_fill(early, -math.inf), rules, uniforms, shortlist)
         self.seen.index_put_((targets, codes), self._used)
         return codes
+
+    def begin(
+        self, scores: Tensor, frames: Tensor, uniforms: Tensor, targets: Tensor, codes: Tensor, entry: Entry | None
+    ) -> Tensor:
+        """`first_codes` in one kernel, from scores of any dtype into codes (B,), whose rows of a table go on as `entry`
+        says."""
+        spoken = SpokenRules(self.penalty, self.seen, frames, targets, RESERVED_IDS, self._end, MIN_FRAMES)
+        rules = _first_rows(self.talker, scores.shape[0])
+        return _fused().pick(scores, *rules, uniforms, codes=codes, spoken=spoken, entry=entry)
+
+    def follow(self, scores: Tensor, uniforms: Tensor, codes: Tensor, entry: Entry | None) -> Tensor:
+        """`predicted_codes` in one kernel, as `begin` is `first_codes`."""
+        rules = _first_rows(self.predictor, scores.shape[0])
+        return _fused().pick(scores, *rules, uniforms, codes=codes, entry=entry)
 
     def predicted_codes(self, scores: Tensor, uniforms: Tensor, shortlist: int = 0) -> Tensor:
         """Choose the codes (B,) of one of the other codebooks from scores (B, V). shortlist: see `pick`."""
@@ -135,6 +154,12 @@ def pick(scores: Tensor, rules: Rules, uniforms: Tensor, shortlist: int = 0) -> 
     # Rounding may leave the whole mass a hair below the number drawn; ids without mass are never chosen.
     place = torch.minimum(place, (mass > 0).sum(-1) - 1).clamp(min=0)
     return ids.gather(1, torch.where(greedy, 0, place)[:, None])[:, 0]
+
+
+def _fused() -> ModuleType:
+    fused = kernels.chosen()
+    assert fused is not None, "asked of kernels that are not in use"
+    return fused
 
 
 def _ranked(scores: Tensor, top_k: Tensor, shortlist: int) -> tuple[Tensor, Tensor, Tensor]:

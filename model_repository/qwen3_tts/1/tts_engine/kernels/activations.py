@@ -23,12 +23,26 @@ def gate_product(both, out, width, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def snake(x, alpha, root, out, channels, count, BLOCK: tl.constexpr):
-    """out = x + (root · sin(alpha · x))² of x (B, T, C), dense; alpha and root (C,). Computed in float32."""
+def wave_of(value, alpha, root):
+    """value + (root · sin(alpha · value))² in float32."""
+    wave = tl.sin(value * alpha) * root
+    return value + wave * wave
+
+
+@triton.jit
+def snake(
+    x, added, bias, alpha, root, out, channels, count, ADD: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """out = y + (root · sin(alpha · y))² of y = x, or x + added, (B, T, C) each and dense, or x + bias; bias, alpha and
+    root (C,). Computed in float32."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     channel = at % channels
     value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    wave = tl.sin(value * tl.load(alpha + channel, mask=inside, other=0.0).to(tl.float32))
-    wave = wave * tl.load(root + channel, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + at, (value + wave * wave).to(out.dtype.element_ty), mask=inside)
+    if ADD:
+        value += tl.load(added + at, mask=inside, other=0.0).to(tl.float32)
+    if BIASED:
+        value += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)
+    pitch = tl.load(alpha + channel, mask=inside, other=0.0).to(tl.float32)
+    size = tl.load(root + channel, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + at, wave_of(value, pitch, size).to(out.dtype.element_ty), mask=inside)

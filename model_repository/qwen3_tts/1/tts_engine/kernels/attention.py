@@ -1,22 +1,17 @@
-"""Attention of a few new tokens over cached keys: heads normed, rotated and stored, then read back no further than
-the row's own position.
+"""Attention of a few new tokens over cached keys, in one launch: heads are normed, rotated and stored, and what was
+stored before is read no further than the row's own position.
 
 Row r below is token r % TOKENS of slot r // TOKENS, TOKENS being 1 in a step. Its position is positions[slot] +
-r % TOKENS when STEPPED, else start + r % TOKENS. A layer's keys and values are (S, G, T, K), the last two dense. PAD is
-the next power of two, where a width is none.
+r % TOKENS when STEPPED, else start + r % TOKENS. A layer's keys and values are (S, G, T, K), the last two dense. *_PAD
+is the next power of two, where a number is none.
+
+No program reads what another one stores: each takes the new keys it looks at from the product they come from.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def _position(row, positions, start, TOKENS: tl.constexpr, STEPPED: tl.constexpr):
-    if STEPPED:
-        start = tl.load(positions + row // TOKENS)
-    return tl.cast(start, tl.int64) + row % TOKENS
 
 
 @triton.jit
@@ -32,104 +27,144 @@ def _look(query, key, value, seen, peak, mass, total):
 
 
 @triton.jit
-def _turned(source, norm, cos, sin, eps, NORMED: tl.constexpr, HALF: tl.constexpr, PAD: tl.constexpr):
-    """Both halves of one head, normed and rotated; rounds after each operation it stands for."""
+def _gained(head, scale, norm, at, inside):
+    """A head times its norm's scale, then times the gain; rounds after each."""
+    kind = norm.dtype.element_ty
+    gain = tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
+    return (gain * (head * scale).to(kind).to(tl.float32)).to(kind).to(tl.float32)
+
+
+@triton.jit
+def _turned(
+    source, first, count, norm, cos, sin, eps,
+    COUNT_PAD: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, NORMED: tl.constexpr,
+):  # fmt: skip
+    """Heads first … first+count-1 of a row of dense heads, normed and rotated, (COUNT_PAD, WIDTH_PAD); rounds after
+    each operation it stands for. cos, sin (K,): the row's angles."""
     kind = source.dtype.element_ty
-    at = tl.arange(0, PAD)
-    inside = at < HALF
-    low = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
-    high = tl.load(source + HALF + at, mask=inside, other=0.0).to(tl.float32)
+    member, at = tl.arange(0, COUNT_PAD), tl.arange(0, WIDTH_PAD)
+    whole, inside = at < WIDTH, (member < count)[:, None] & (at < WIDTH)[None, :]
+    # A number's partner lies half a head further, or before.
+    across = (at + WIDTH // 2) % WIDTH
+    row = source + (first + member)[:, None] * WIDTH
+    head = tl.load(row + at[None, :], mask=inside, other=0.0).to(tl.float32)
+    partner = tl.load(row + across[None, :], mask=inside, other=0.0).to(tl.float32)
     if NORMED:
-        scale = tl.rsqrt((tl.sum(low * low, axis=0) + tl.sum(high * high, axis=0)) / (2 * HALF) + eps)
-        low_gain = tl.load(norm + at, mask=inside, other=0.0).to(tl.float32)
-        high_gain = tl.load(norm + HALF + at, mask=inside, other=0.0).to(tl.float32)
-        low = (low_gain * (low * scale).to(kind).to(tl.float32)).to(kind).to(tl.float32)
-        high = (high_gain * (high * scale).to(kind).to(tl.float32)).to(kind).to(tl.float32)
-    low_cos = tl.load(cos + at, mask=inside, other=0.0).to(tl.float32)
-    high_cos = tl.load(cos + HALF + at, mask=inside, other=0.0).to(tl.float32)
-    low_sin = tl.load(sin + at, mask=inside, other=0.0).to(tl.float32)
-    high_sin = tl.load(sin + HALF + at, mask=inside, other=0.0).to(tl.float32)
-    new_low = (low * low_cos).to(kind).to(tl.float32) + (-high * low_sin).to(kind).to(tl.float32)
-    new_high = (high * high_cos).to(kind).to(tl.float32) + (low * high_sin).to(kind).to(tl.float32)
-    return new_low.to(kind), new_high.to(kind)
+        scale = tl.rsqrt(tl.sum(head * head, axis=1) / WIDTH + eps)[:, None]
+        head = _gained(head, scale, norm, at[None, :], whole[None, :])
+        partner = _gained(partner, scale, norm, across[None, :], whole[None, :])
+    turn = tl.load(sin + at, mask=whole, other=0.0).to(tl.float32)
+    turn = tl.where(at < WIDTH // 2, -turn, turn)
+    stay = tl.load(cos + at, mask=whole, other=0.0).to(tl.float32)
+    rotated = (head * stay[None, :]).to(kind).to(tl.float32) + (partner * turn[None, :]).to(kind).to(tl.float32)
+    return rotated.to(kind)
 
 
-@triton.jit(do_not_specialize=["start"])
-def place_heads(
-    query, key, value, query_norm, key_norm, cos, sin, positions, start, turned, keys, values,
-    query_step, key_step, value_step, rotary_slot, rotary_token, slot_step, head_step, eps,
-    TOKENS: tl.constexpr, HEADS: tl.constexpr, SHARED: tl.constexpr, HALF: tl.constexpr, PAD: tl.constexpr,
-    STEPPED: tl.constexpr, NORMED: tl.constexpr,
+@triton.jit
+def _look_at_new(
+    query, heads, norm, cos, sin, token, row_step, turn_step, shared, keys, values, eps, peak, mass, total,
+    TOKENS: tl.constexpr, KEY: tl.constexpr, VALUE: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr,
+    NORMED: tl.constexpr,
 ):  # fmt: skip
-    """turned (B·T, H, K): queries normed and rotated; new keys, so treated, and values go to their places.
+    """A look at the slot's new tokens up to this one, whose key and value are stored at keys and values on the way.
 
-    One program a row and head: H queries, G keys, G values. query, key, value: rows of dense heads, *_step apart.
-    cos, sin: the row's angles at slot · rotary_slot + token · rotary_token.
+    heads, cos, sin: of the slot's first new token, those of the next are a step further. KEY, VALUE: the first head
+    that is one.
     """
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    slot, token = row // TOKENS, row % TOKENS
-    at = tl.arange(0, PAD)
-    inside = at < HALF
-    angle = slot * rotary_slot + token * rotary_token
-    place = slot * slot_step + _position(row, positions, start, TOKENS, STEPPED) * (2 * HALF)
-    if head < HEADS:
-        source = query + row * query_step + head * (2 * HALF)
-        low, high = _turned(source, query_norm, cos + angle, sin + angle, eps, NORMED, HALF, PAD)
-        target = turned + (row * HEADS + head) * (2 * HALF)
-        tl.store(target + at, low, mask=inside)
-        tl.store(target + HALF + at, high, mask=inside)
-    elif head < HEADS + SHARED:
-        source = key + row * key_step + (head - HEADS) * (2 * HALF)
-        low, high = _turned(source, key_norm, cos + angle, sin + angle, eps, NORMED, HALF, PAD)
-        target = keys + place + (head - HEADS) * head_step
-        tl.store(target + at, low, mask=inside)
-        tl.store(target + HALF + at, high, mask=inside)
-    else:
-        source = value + row * value_step + (head - HEADS - SHARED) * (2 * HALF)
-        target = values + place + (head - HEADS - SHARED) * head_step
-        tl.store(target + at, tl.load(source + at, mask=inside), mask=inside)
-        tl.store(target + HALF + at, tl.load(source + HALF + at, mask=inside), mask=inside)
+    at = tl.arange(0, WIDTH_PAD)
+    whole = (at < WIDTH)[None, :]
+    for other in tl.static_range(TOKENS):
+        if other <= token:
+            row, turn = heads + other * row_step, other * turn_step
+            key = _turned(row, KEY + shared, 1, norm, cos + turn, sin + turn, eps, 1, WIDTH, WIDTH_PAD, NORMED)
+            value = tl.load(row + (VALUE + shared) * WIDTH + at[None, :], mask=whole, other=0.0)
+            if other == token:
+                tl.store(keys + at[None, :], key, mask=whole)
+                tl.store(values + at[None, :], value, mask=whole)
+            seen = tl.full((1,), 1, tl.int1)
+            peak, mass, total = _look(query, key.to(tl.float32), value.to(tl.float32), seen, peak, mass, total)
+    return peak, mass, total
 
 
-@triton.jit(do_not_specialize=["start"])
-def attend_cached(
-    turned, keys, values, positions, start, out, sums, peaks, masses, slot_step, head_step, scale,
-    TOKENS: tl.constexpr, SHARED: tl.constexpr, GROUP: tl.constexpr, GROUP_PAD: tl.constexpr,
-    WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STEPPED: tl.constexpr,
+@triton.jit
+def _look_at_stored(
+    query, keys, values, known, split, place, peak, mass, total,
+    WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """out (B·T, H, K): what each query sees of positions up to its own. One program a row, group of heads and split.
-
-    The row's keys are dealt evenly to SPLITS programs. With more than one, each leaves its unscaled sum float32
-    (B·T, H, SPLITS, K), its peak and its mass (B·T, H, SPLITS) to `join_splits` instead.
-    """
-    row, shared, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
-    member, at = tl.arange(0, GROUP_PAD), tl.arange(0, WIDTH_PAD)
-    inside = (member < GROUP)[:, None] & (at < WIDTH)[None, :]
-    head = row * (SHARED * GROUP) + shared * GROUP + member
-    query = tl.load(turned + head[:, None] * WIDTH + at[None, :], mask=inside, other=0.0).to(tl.float32) * scale
-    length = _position(row, positions, start, TOKENS, STEPPED) + 1
-    share = tl.cdiv(tl.cdiv(length, SPLITS), BLOCK) * BLOCK
-    begin, end = split * share, tl.minimum(split * share + share, length)
-    base = (row // TOKENS) * slot_step + shared * head_step
-    peak = tl.full((GROUP_PAD,), float("-inf"), tl.float32)
-    mass = tl.zeros((GROUP_PAD,), tl.float32)
-    total = tl.zeros((GROUP_PAD, WIDTH_PAD), tl.float32)
-    for first in range(begin, end, BLOCK):
+    """A look at a split's share of the first `known` places stored, but for the one that is being written."""
+    at = tl.arange(0, WIDTH_PAD)
+    share = tl.cdiv(tl.cdiv(known, SPLITS), BLOCK) * BLOCK
+    begin, end = split * share, tl.minimum(split * share + share, known)
+    for first in tl.range(begin, end, BLOCK, num_stages=STAGES):
         time = first + tl.arange(0, BLOCK)
-        seen = time < end
-        cells = base + time[:, None] * WIDTH + at[None, :]
+        seen = (time < end) & (time != place)
+        cells = time[:, None] * WIDTH + at[None, :]
         stored = seen[:, None] & (at < WIDTH)[None, :]
         key = tl.load(keys + cells, mask=stored, other=0.0).to(tl.float32)
         value = tl.load(values + cells, mask=stored, other=0.0).to(tl.float32)
         peak, mass, total = _look(query, key, value, seen, peak, mass, total)
+    return peak, mass, total
+
+
+@triton.jit
+def _leave(
+    out, sums, peaks, masses, head, split, peak, mass, total,
+    GROUP: tl.constexpr, GROUP_PAD: tl.constexpr, WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """Write what heads head … head+GROUP-1 see, or what one split of them has come to."""
+    member, at = tl.arange(0, GROUP_PAD), tl.arange(0, WIDTH_PAD)
+    inside = (member < GROUP)[:, None] & (at < WIDTH)[None, :]
     if SPLITS == 1:
         answer = (total / mass[:, None]).to(out.dtype.element_ty)
-        tl.store(out + head[:, None] * WIDTH + at[None, :], answer, mask=inside)
+        tl.store(out + (head + member)[:, None] * WIDTH + at[None, :], answer, mask=inside)
     else:
-        part = head * SPLITS + split
+        part = (head + member) * SPLITS + split
         tl.store(sums + part[:, None] * WIDTH + at[None, :], total, mask=inside)
         tl.store(peaks + part, peak, mask=member < GROUP)
         tl.store(masses + part, mass, mask=member < GROUP)
+
+
+@triton.jit(do_not_specialize=["start"])
+def attend_cached(
+    heads, query_norm, key_norm, cos, sin, positions, start, keys, values, out, sums, peaks, masses,
+    row_step, turn_slot, turn_step, slot_step, head_step, scale, eps,
+    TOKENS: tl.constexpr, SHARED: tl.constexpr, GROUP: tl.constexpr, GROUP_PAD: tl.constexpr,
+    WIDTH: tl.constexpr, WIDTH_PAD: tl.constexpr, RING: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    STEPPED: tl.constexpr, NORMED: tl.constexpr, TABLE: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """out (B·T, H, K): what each query sees of positions up to its own. One program a row, group of heads and split.
+
+    heads: rows of dense heads, row_step apart: H of queries, G of keys, G of values. cos, sin: angles, turn_slot apart
+    for slots and turn_step for tokens or, with a TABLE, for positions. RING: of so many places a position takes that of
+    the one it pushes out, all others are seen; 0: each has its own. What was stored is dealt evenly to SPLITS programs:
+    more than one leave unscaled sums float32 (B·T, H, SPLITS, K), peaks and masses (B·T, H, SPLITS) to `join_splits`.
+    """
+    row, shared, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
+    slot, token = row // TOKENS, row % TOKENS
+    known = tl.cast(tl.load(positions + slot) if STEPPED else start, tl.int64)
+    turn = slot * turn_slot + (known * turn_step if TABLE else 0)
+    cos, sin, own = cos + turn, sin + turn, token * turn_step
+    query = _turned(
+        heads + row * row_step, shared * GROUP, GROUP, query_norm, cos + own, sin + own, eps, GROUP_PAD, WIDTH,
+        WIDTH_PAD, NORMED,
+    ).to(tl.float32) * scale  # fmt: skip
+    place = known % RING if RING > 0 else known + token
+    known = tl.minimum(known, RING) if RING > 0 else known
+    base = slot * slot_step + shared * head_step
+    keys, values = keys + base, values + base
+    peak = tl.full((GROUP_PAD,), float("-inf"), tl.float32)
+    mass, total = tl.zeros((GROUP_PAD,), tl.float32), tl.zeros((GROUP_PAD, WIDTH_PAD), tl.float32)
+    if split == 0:
+        peak, mass, total = _look_at_new(
+            query, heads + slot * TOKENS * row_step, key_norm, cos, sin, token, row_step, turn_step,
+            shared, keys + place * WIDTH, values + place * WIDTH, eps, peak, mass, total,
+            TOKENS, SHARED * GROUP, SHARED * GROUP + SHARED, WIDTH, WIDTH_PAD, NORMED,
+        )  # fmt: skip
+    peak, mass, total = _look_at_stored(
+        query, keys, values, known, split, place, peak, mass, total, WIDTH, WIDTH_PAD, BLOCK, SPLITS, STAGES
+    )
+    head = row * (SHARED * GROUP) + shared * GROUP
+    _leave(out, sums, peaks, masses, head, split, peak, mass, total, GROUP, GROUP_PAD, WIDTH, WIDTH_PAD, SPLITS)
 
 
 @triton.jit

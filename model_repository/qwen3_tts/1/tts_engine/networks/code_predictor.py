@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import CODEBOOKS
+from ..kernels.arguments import Entry
 from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
@@ -91,6 +92,26 @@ class CodePredictor:
             x = F.embedding(codes[-1], self.inputs[codebook - 1])[:, None]
             position = end
         return torch.stack(codes, dim=1)
+
+    def follow(
+        self, x: Tensor, codes: Tensor, cache: KeyValueCache, choose: Callable[[Tensor, int, Entry | None], object]
+    ) -> None:
+        """`predict` where kernels are in use: codes (B, Q), whose first are chosen, are filled up.
+
+        x (B, 2, Dp): hidden states and first codes as inputs. choose: scores (B, V) of any dtype, the codebook they are
+        of, and where the rows of the codes it chooses go, for the next pass.
+        """
+        normed, position, eps = None, 0, self.stack.config.eps
+        for codebook in range(1, CODEBOOKS):
+            end = position + x.shape[1]
+            view = cache.span(slice(0, codes.shape[0]), position)
+            out = self.stack.forward(x, self.rotary.span(position, end), view, None, normed)
+            entry, position = None, end
+            if codebook + 1 < CODEBOOKS:
+                x, normed = x.new_empty(2, codes.shape[0], 1, x.shape[2])
+                gains = self.stack.layers[0].attention_norm
+                entry = Entry(self.inputs[codebook - 1], x[:, 0], gains, normed[:, 0], eps)
+            choose(self.heads[codebook - 1](out[:, -1]), codebook, entry)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum (B, D), at the talker's width, of the embeddings of codes 1 … 15 of frames (B, Q)."""

@@ -8,49 +8,52 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .. import kernels
 from ..codec_config import CodecConfig
 from ..config import CODEBOOKS
+from ..kv_cache import RingView
 from ..model_config import TransformerConfig
 from ..weights import Weights
+from . import fused_vocoder
 from .codec_layers import CausalConv, CausalUpsample, ConvNeXt, SnakeBeta, Streams, TailShapes, VocoderBlock
 from .codec_state import CodecState
-from .layers import Attention, SwiGlu, attend, rms_norm, rotary_of
+from .layers import Attention, Rotary, SwiGlu, add_norm, rms_norm, rotary_frequencies, rotary_of
 from .linear import Linear
 
 
 @dataclass(frozen=True)
 class CodecLayer:
-    """One layer of the codec's transformer: a window of attention, and a learned gain on both branches."""
+    """One layer of the codec's transformer: a window of attention; the learned gain of each branch is in its output."""
 
     attention_norm: Tensor
     attention: Attention
-    attention_gain: Tensor
     feed_norm: Tensor
     feed: SwiGlu
-    feed_gain: Tensor
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> CodecLayer:
         """Take the tensors under `prefix`."""
+        gains = [weights.take(f"{prefix}.{part}_layer_scale.scale", config.hidden) for part in ("self_attn", "mlp")]
         return cls(
             attention_norm=weights.take(f"{prefix}.input_layernorm.weight", config.hidden),
-            attention=Attention.load(weights, f"{prefix}.self_attn", config, normed=False),
-            attention_gain=weights.take(f"{prefix}.self_attn_layer_scale.scale", config.hidden),
+            attention=Attention.load(weights, f"{prefix}.self_attn", config, normed=False, gain=gains[0]),
             feed_norm=weights.take(f"{prefix}.post_attention_layernorm.weight", config.hidden),
-            feed=SwiGlu.load(weights, f"{prefix}.mlp", config),
-            feed_gain=weights.take(f"{prefix}.mlp_layer_scale.scale", config.hidden),
+            feed=SwiGlu.load(weights, f"{prefix}.mlp", config, gain=gains[1]),
         )
 
 
 @dataclass(frozen=True)
 class CodecTransformer:
-    """The windowed transformer between codebooks and vocoder."""
+    """The windowed transformer between codebooks and vocoder. frequencies: see `rotary_frequencies`."""
 
     config: TransformerConfig
+    frequencies: Tensor
     window: int
     inward: Linear
     layers: tuple[CodecLayer, ...]
@@ -61,62 +64,45 @@ class CodecTransformer:
     def load(cls, weights: Weights, prefix: str, config: CodecConfig) -> CodecTransformer:
         """Take the tensors under `prefix`."""
         inner, width, latent = config.transformer, config.transformer.hidden, config.latent
+        norm = weights.take(f"{prefix}.norm.weight", width)
         return cls(
             config=inner,
+            frequencies=rotary_frequencies(inner.head_dim, inner.rope_theta, norm.device),
             window=config.window,
             inward=Linear.load(weights, f"{prefix}.input_proj", width, latent),
             layers=tuple(CodecLayer.load(weights, f"{prefix}.layers.{i}", inner) for i in range(inner.layers)),
-            norm=weights.take(f"{prefix}.norm.weight", width),
+            norm=norm,
             outward=Linear.load(weights, f"{prefix}.output_proj", latent, width),
         )
 
     def __call__(self, x: Tensor, state: CodecState) -> Tensor:
-        """(B, T, latent) → (B, T, latent); stores the new keys and values in the first B rings.
-
-        The places written lie outside the window of any frame before them, so a stream that is then held, and is
-        written again when it goes on, has lost nothing.
-        """
+        """(B, T, latent) → (B, T, latent); stores the new keys and values in the first B rings."""
         rows, tokens, _ = x.shape
-        ring = state.keys.shape[3]
-        assert tokens + self.window - 1 <= ring, "more frames in one call than the state was allocated for"
-        positions = state.frames[:rows, None] + torch.arange(tokens, device=x.device)
-        places = positions % ring
-        mask = self._visible(positions, ring)
-        rotary = rotary_of(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
-        row_index = torch.arange(rows, device=x.device)[:, None]
+        assert tokens + self.window - 1 <= state.keys.shape[3], "more frames in one call than the state was made for"
+        view = RingView(state.keys, state.values, state.frames[:rows], tokens, self.window)
+        fused, eps = kernels.chosen(), self.config.eps
+        if fused is not None and view.turns_once:
+            rotary, mask = Rotary(*fused.turns(state.frames[:rows], self.frequencies, x.dtype)), None
+        else:
+            rotary, mask = rotary_of(view.positions, self.frequencies, x.dtype), view.visible
         x = self.inward(x)
+        normed = rms_norm(x, self.layers[0].attention_norm, eps)
+        after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)
         for index, layer in enumerate(self.layers):
-            normed = rms_norm(x, layer.attention_norm, self.config.eps)
-            query, key, value = layer.attention.project(normed, self.config, rotary)
-            keys, values = state.keys[index, :rows], state.values[index, :rows]
-            keys.transpose(1, 2)[row_index, places] = key.transpose(1, 2)
-            values.transpose(1, 2)[row_index, places] = value.transpose(1, 2)
-            x = x + layer.attention_gain * layer.attention.output(attend(query, keys, values, mask))
-            x = x + layer.feed_gain * layer.feed(rms_norm(x, layer.feed_norm, self.config.eps))
-        return self.outward(rms_norm(x, self.norm, self.config.eps))
-
-    def _visible(self, positions: Tensor, ring: int) -> Tensor:
-        """Which ring places each query may look at: bool (B, 1, T, R).
-
-        Place r holds the latest position congruent to r, up to the last one of this call.
-        """
-        latest = positions[:, -1:]
-        held = latest - (latest - torch.arange(ring, device=positions.device)) % ring
-        held, query = held[:, None, None], positions[:, None, :, None]
-        return (held >= 0) & (held <= query) & (held > query - self.window)
+            seen = layer.attention.over(normed, self.config, rotary, view, index, mask)
+            x, normed = add_norm(x, layer.attention.output(seen), layer.feed_norm, eps)
+            x, normed = add_norm(x, layer.feed(normed), after[index], eps)
+        return self.outward(normed)
 
 
 @dataclass(frozen=True)
 class CodecDecoder:
     """Weights of the decoder.
 
-    codebooks (Q, V, C): each code's vector, already divided by its usage.
-    first_out, rest_out (C', C): projections of codebook 0 and of the sum of the others.
+    codebooks (Q, V, C): each code's vector, already divided by its usage and projected.
     """
 
     codebooks: Tensor
-    first_out: Linear
-    rest_out: Linear
     entry: CausalConv
     transformer: CodecTransformer
     upsample: tuple[tuple[CausalUpsample, ConvNeXt], ...]
@@ -142,11 +128,8 @@ class CodecDecoder:
             blocks.append(VocoderBlock.load(weights, f"decoder.decoder.{index}", shapes, channels, rate, mixed=mixed))
             channels //= 2
         last = len(blocks) + 1
-        out = [weights.take(f"decoder.quantizer.{p}.output_proj.weight", wide, wide // 2, 1) for p in _PARTS]
         return cls(
             codebooks=_load_codebooks(weights, config),
-            first_out=Linear.of(out[0][..., 0]),
-            rest_out=Linear.of(out[1][..., 0]),
             entry=entry,
             transformer=CodecTransformer.load(weights, "decoder.pre_transformer", config),
             upsample=upsample,
@@ -185,21 +168,62 @@ class CodecDecoder:
     def decode(self, codes: Tensor, state: CodecState, targets: Tensor) -> Tensor:
         """The next samples (B, T·1920), in [-1, 1], of the streams in the first B slots.
 
+        codes, state, targets: as `sound` has them.
+        """
+        return self.sound(codes, state, targets).clamp(-1.0, 1.0)
+
+    def sound(self, codes: Tensor, state: CodecState, targets: Tensor) -> Tensor:
+        """The next samples (B, T·1920) of the streams in the first B slots, not yet cut to [-1, 1].
+
         codes: int64 (B, Q, T), each below the codebook size. targets int64 (B,): slot b, whose stream then advances,
         or S, and slot b is held as it was.
         """
         tokens, streams = codes.shape[2], Streams(state.tails, targets)
-        books = torch.arange(CODEBOOKS, device=codes.device)[:, None]
-        vectors = self.codebooks[books, codes]
-        latent = self.first_out(vectors[:, 0]) + self.rest_out(vectors[:, 1:].sum(1))
-        hidden = self.transformer(self.entry(latent, streams), state)
-        state.frames.index_add_(0, targets, torch.full_like(targets, tokens))
+        latent = self._latent(codes)
+        hidden = self.transformer(self._entered(latent, streams), state)
+        _advance(state.frames, targets, tokens)
+        fused = kernels.chosen()
+        if fused is not None:
+            return self._by_kernels(hidden, streams, fused)
         for upsample, mix in self.upsample:
             hidden = mix(upsample(hidden, streams), streams)
         hidden = self.vocoder_entry(hidden, streams)
         for block in self.vocoder:
             hidden = block(hidden, streams)
-        return self.exit(self.activation(hidden), streams)[..., 0].clamp(-1.0, 1.0)
+        return self.exit(self.activation(hidden), streams)[..., 0]
+
+    def _latent(self, codes: Tensor) -> Tensor:
+        """The sum of the vectors of each frame's codes (B, Q, T): (B, T, C)."""
+        fused = kernels.chosen()
+        if fused is not None and codes.shape[2] == 1:
+            summed: Tensor = fused.summed(codes[..., 0], self.codebooks)
+            return summed[:, None]
+        books = torch.arange(CODEBOOKS, device=codes.device)[:, None]
+        return self.codebooks[books, codes].sum(1)
+
+    def _entered(self, latent: Tensor, streams: Streams) -> Tensor:
+        fused = kernels.chosen()
+        return (
+            self.entry(latent, streams)
+            if fused is None
+            else fused_vocoder.convolved(fused, self.entry, latent, streams)
+        )
+
+    def _by_kernels(self, hidden: Tensor, streams: Streams, fused: ModuleType) -> Tensor:
+        """What stands behind the transformer."""
+        x, added = fused_vocoder.raised(fused, self.upsample, hidden, streams)
+        x = fused_vocoder.convolved(fused, self.vocoder_entry, x, streams, added)
+        x, added = fused_vocoder.vocoded(fused, self.vocoder, x, streams)
+        return fused_vocoder.activated_exit(fused, self.activation, self.exit, x, added, streams)[..., 0]
+
+
+def _advance(frames: Tensor, targets: Tensor, tokens: int) -> None:
+    """Count `tokens` more frames for the streams of `targets`."""
+    fused = kernels.chosen()
+    if fused is not None:
+        fused.advance(targets, frames, by=tokens)
+    else:
+        frames.index_add_(0, targets, torch.full_like(targets, tokens))
 
 
 _PARTS = ("rvq_first", "rvq_rest")
@@ -214,11 +238,15 @@ def _load_upsample(
 
 
 def _load_codebooks(weights: Weights, config: CodecConfig) -> Tensor:
-    """Each code's vector: the sum of what was assigned to it in training, divided by how often."""
-    size, width, books = config.codebook_size, config.codebook_dim // 2, []
+    """Each code's vector: the sum of what was assigned to it in training, divided by how often; then the projection
+    that follows, which is linear, so that a frame's vectors need only be added."""
+    size, wide, books = config.codebook_size, config.codebook_dim, []
+    width = wide // 2
+    out = [weights.take(f"decoder.quantizer.{part}.output_proj.weight", wide, width, 1)[..., 0] for part in _PARTS]
     for book in range(CODEBOOKS):
         part, layer = (_PARTS[0], 0) if book == 0 else (_PARTS[1], book - 1)
         prefix = f"decoder.quantizer.{part}.vq.layers.{layer}._codebook"
         usage = weights.take(f"{prefix}.cluster_usage", size).clamp(min=1e-5)
-        books.append(weights.take(f"{prefix}.embedding_sum", size, width) / usage[:, None])
+        vectors = weights.take(f"{prefix}.embedding_sum", size, width) / usage[:, None]
+        books.append(F.linear(vectors, out[min(book, 1)]))
     return torch.stack(books)

@@ -17,7 +17,8 @@ from ..codec_config import CodecEncoderConfig
 from ..config import CODEBOOKS
 from ..model_config import TransformerConfig
 from ..weights import Weights
-from .layers import Attention, attend, rotary_table
+from .attending import attend
+from .layers import Attention, rotary_table
 
 _ENCODER = "encoder.encoder.layers"
 _TRANSFORMER = "encoder.encoder_transformer.layers"

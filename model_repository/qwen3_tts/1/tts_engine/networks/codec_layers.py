@@ -20,6 +20,7 @@ from torch import Tensor
 from .. import kernels
 from ..weights import Weights
 from .convolution import Convolution
+from .layers import gained
 from .linear import Linear
 
 _LARGEST_HALF = torch.finfo(torch.float16).max
@@ -123,11 +124,11 @@ class CausalUpsample:
     """Transposed convolution trimmed on the right.
 
     With a kernel of twice the stride each output is the first half of its own input's product and the second half of
-    the input's before: `tail` keeps the last second half. With a kernel of one stride there is none.
+    the input's before: `tail` keeps the last second half. With a kernel of one stride there is none. The product's bias
+    is the convolution's for each first half.
     """
 
     product: Linear
-    bias: Tensor
     stride: int
     tail: int | None
 
@@ -144,9 +145,10 @@ class CausalUpsample:
         """Take `prefix`.conv.{weight,bias}; kernel is stride (no overlap) or twice stride."""
         incoming, outgoing = channels
         weight = weights.take(f"{prefix}.conv.weight", incoming, outgoing, kernel)
+        once = weights.take(f"{prefix}.conv.bias", outgoing).repeat(stride)
+        bias = torch.cat((once, once.new_zeros(kernel * outgoing - once.shape[0])))
         return cls(
-            product=Linear.of(weight.permute(2, 1, 0).reshape(kernel * outgoing, incoming)),
-            bias=weights.take(f"{prefix}.conv.bias", outgoing),
+            product=Linear.of(weight.permute(2, 1, 0).reshape(kernel * outgoing, incoming), bias),
             stride=stride,
             tail=shapes.add(1, stride * outgoing) if kernel > stride else None,
         )
@@ -157,7 +159,7 @@ class CausalUpsample:
         if self.tail is not None:
             own, late = out.chunk(2, dim=-1)
             out = own + streams.join(self.tail, late)[:, :-1]
-        return out.reshape(x.shape[0], x.shape[1] * self.stride, -1) + self.bias
+        return out.reshape(x.shape[0], x.shape[1] * self.stride, -1)
 
 
 @dataclass(frozen=True)
@@ -195,33 +197,33 @@ class SnakeBeta:
 
 @dataclass(frozen=True)
 class ConvNeXt:
-    """Depthwise causal convolution and a pointwise feed-forward, with a learned residual gain."""
+    """Depthwise causal convolution and a pointwise feed-forward, whose learned gain is folded into its last product."""
 
     depthwise: CausalDepthwise
     norm: Tensor
     norm_bias: Tensor
     widen: Linear
     narrow: Linear
-    gain: Tensor
+    eps: float = 1e-6
 
     @classmethod
     def load(cls, weights: Weights, prefix: str, shapes: TailShapes, channels: int) -> ConvNeXt:
         """Take the tensors under `prefix`."""
-        wide = 4 * channels
+        wide, gain = 4 * channels, weights.take(f"{prefix}.gamma", channels)
+        narrow = weights.take(f"{prefix}.pwconv2.weight", channels, wide)
         return cls(
             depthwise=CausalDepthwise.load(weights, f"{prefix}.dwconv", shapes, channels, 7),
             norm=weights.take(f"{prefix}.norm.weight", channels),
             norm_bias=weights.take(f"{prefix}.norm.bias", channels),
             widen=Linear.load(weights, f"{prefix}.pwconv1", wide, channels),
-            narrow=Linear.load(weights, f"{prefix}.pwconv2", channels, wide),
-            gain=weights.take(f"{prefix}.gamma", channels),
+            narrow=Linear.of(gained(narrow, gain), gained(weights.take(f"{prefix}.pwconv2.bias", channels), gain)),
         )
 
     def __call__(self, x: Tensor, streams: Streams) -> Tensor:
         """(B, T, C) → (B, T, C)."""
         hidden = self.depthwise(x, streams)
-        hidden = F.layer_norm(hidden, self.norm.shape, self.norm, self.norm_bias, 1e-6)
-        return x + self.gain * self.narrow(F.gelu(self.widen(hidden)))
+        hidden = F.layer_norm(hidden, self.norm.shape, self.norm, self.norm_bias, self.eps)
+        return x + self.narrow(F.gelu(self.widen(hidden)))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,17 @@ class Convolution:
         assert self.product is not None, "a convolution has one of the two"
         return self.product(x) if self.kernel == 1 else self._over_windows(x, self.product)
 
-    def _over_planes(self, x: Tensor, planes: Tensor) -> Tensor:
+    @property
+    def adds_bias_apart(self) -> bool:
+        """Whether the library adds the bias after the product, in a launch of its own, as a GPU's does."""
+        return self.planes is not None and not self.planes.is_mkldnn
+
+    def unbiased(self, x: Tensor) -> Tensor:
+        """The same without the bias, where that is added apart."""
+        assert self.planes is not None, "a product adds its bias itself"
+        return self._over_planes(x, self.planes, biased=False)
+
+    def _over_planes(self, x: Tensor, planes: Tensor, *, biased: bool = True) -> Tensor:
         """The library's convolution on the same memory: one row of pixels, channels last."""
         pixels = x.transpose(1, 2)[:, :, None]
         if planes.is_mkldnn:
@@ -68,7 +78,7 @@ class Convolution:
                 pixels, planes, self.bias, [0, 0], step, dilation, 1, "none", [], ""
             )
         else:
-            out = F.conv2d(pixels, planes, self.bias, dilation=(1, self.dilation))
+            out = F.conv2d(pixels, planes, self.bias if biased else None, dilation=(1, self.dilation))
         return out[:, :, 0].transpose(1, 2).contiguous()
 
     def _over_windows(self, x: Tensor, product: Linear) -> Tensor:

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import kernels
-from ..kv_cache import SpanView, StepView
+from ..kv_cache import RingView, SpanView, StepView
 from ..model_config import TransformerConfig
 from ..weights import Weights
+from .attending import Parts, attend
 from .linear import Linear
 
 
@@ -54,13 +55,17 @@ class Rotary:
 
 def rotary_table(length: int, head_dim: int, theta: float, device: torch.device, dtype: torch.dtype) -> Rotary:
     """A rotary table for positions 0 … length-1, (length, K); half-split layout, angles in float32."""
-    return rotary_of(torch.arange(length, device=device), head_dim, theta, dtype)
+    return rotary_of(torch.arange(length, device=device), rotary_frequencies(head_dim, theta, device), dtype)
 
 
-def rotary_of(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotary:
+def rotary_frequencies(head_dim: int, theta: float, device: torch.device) -> Tensor:
+    """By how much each pair of a head turns from one position to the next: float32 (K/2,)."""
+    return 1.0 / theta ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
+
+
+def rotary_of(positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> Rotary:
     """Rotary cosines and sines of any integer tensor of positions (…): (…, K)."""
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[..., None].float() * (1.0 / theta**exponents)
+    angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
 
@@ -93,31 +98,6 @@ def add_norm(x: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tens
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Several prompts end to end, of which each looks at itself alone: on a CPU their attention is computed one by one.
-
-    Together it would cost the square of all their positions. queries, keys: how many each has. masks: bool (T, T_all)
-    of each.
-    """
-
-    queries: list[int]
-    keys: list[int]
-    masks: list[Tensor]
-
-    @classmethod
-    def of(cls, owners: Tensor, places: Tensor) -> Parts:
-        """owners (T_all,): whose each key is. places (T,): of each query among the keys."""
-        keys, queries = owners.bincount().tolist(), owners[places].bincount().tolist()
-        masks = [torch.ones(q, k, dtype=torch.bool).tril(k - q) for q, k in zip(queries, keys, strict=True)]
-        return cls(queries, keys, masks)
-
-    def attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """As `attend`, below."""
-        parts = zip(query.split(self.queries, 2), keys.split(self.keys, 2), values.split(self.keys, 2), strict=True)
-        return torch.cat([attend(*part, mask) for part, mask in zip(parts, self.masks, strict=True)], dim=1)
-
-
-@dataclass(frozen=True)
 class Attention:
     """Grouped-query attention; q_norm and k_norm (K,) are absent in the codec's transformer.
 
@@ -132,8 +112,10 @@ class Attention:
     head_norms: Tensor | None
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool) -> Attention:
-        """Take the tensors under `prefix` (…self_attn)."""
+    def load(
+        cls, weights: Weights, prefix: str, config: TransformerConfig, *, normed: bool, gain: Tensor | None = None
+    ) -> Attention:
+        """Take the tensors under `prefix` (…self_attn). gain (D,): a factor of each number that comes out."""
         wide, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
         parts = (("q_proj", wide), ("k_proj", narrow), ("v_proj", narrow))
         query_norm = weights.take(f"{prefix}.q_norm.weight", config.head_dim) if normed else None
@@ -143,7 +125,7 @@ class Attention:
             head_norms = torch.cat((query_norm.expand(config.heads, -1), key_norm.expand(config.kv_heads, -1)))
         return cls(
             inward=Linear.stacked([weights.take(f"{prefix}.{name}.weight", n, config.hidden) for name, n in parts]),
-            output=Linear.of(weights.take(f"{prefix}.o_proj.weight", config.hidden, wide)),
+            output=Linear.of(gained(weights.take(f"{prefix}.o_proj.weight", config.hidden, wide), gain)),
             query_norm=query_norm,
             key_norm=key_norm,
             head_norms=head_norms,
@@ -169,61 +151,24 @@ class Attention:
     ) -> Tensor:
         """Attention of x (B, T, D) over itself and what `cache` holds of `layer`, before the output: (B, T, H·K)."""
         fused = kernels.chosen()
-        if fused is not None and x.shape[1] <= fused.FEW_TOKENS and isinstance(cache, SpanView | StepView):
-            keys, values, position = cache.place(layer)
+        placed = None
+        if fused is not None and x.shape[1] <= fused.FEW_TOKENS and isinstance(cache, SpanView | StepView | RingView):
+            placed = cache.place(layer)
+        if fused is not None and placed is not None:
+            keys, values, position = placed
             norms = None if self.query_norm is None else (self.query_norm, self.key_norm)
-            turn = (rotary.cos, rotary.sin)
-            return fused.attention(*self._heads(x, config), norms, turn, keys, values, position, config.eps)
+            heads, turn = self.inward(x).unflatten(-1, (-1, config.head_dim)), (rotary.cos, rotary.sin)
+            ring = isinstance(cache, RingView)
+            return fused.attention(heads, norms, turn, keys, values, position, config.eps, ring=ring)
         query, key, value = self.project(x, config, rotary)
         return attend(query, *cache.append(layer, key, value), mask)
 
-    def _heads(self, x: Tensor, config: TransformerConfig) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, T, H, K), keys and values (B, T, G, K)."""
-        heads = self.inward(x).unflatten(-1, (-1, config.head_dim))
-        query, key, value = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=-2)
-        return query, key, value
 
-
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Parts | None) -> Tensor:
-    """Attention of query (B, H, T, K) over keys and values (B, G, T_all, K): (B, T, H·K).
-
-    mask: bool, broadcastable to (B, 1, T, T_all), true where a query may look; None lets all see all. Keys and values
-    may be of a wider dtype than the query, in which attention is then computed.
-    """
-    if isinstance(mask, Parts):
-        return mask.attend(query, keys, values)
-    rows, heads, tokens, width = query.shape
-    shared = keys.shape[1]
-    if tokens == 1 and mask is None and query.device.type == "cpu":
-        return _attend_to_few(query, keys, values)
-    if keys.dtype != query.dtype:
-        return attend(query.to(keys.dtype), keys, values, mask).to(query.dtype)
-    if tokens == 1 and heads != shared:
-        # One query each: the heads of a group become the query axis, and no key is copied.
-        grouped = query.view(rows, shared, heads // shared, width)
-        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
-        return out.reshape(rows, 1, heads * width)
-    if heads != shared:
-        # Of a GPU's kernels the one that takes a mask and makes no table of all scores wants a key for every head.
-        keys, values = _for_each_head(keys, heads), _for_each_head(values, heads)
-    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    return out.transpose(1, 2).reshape(rows, tokens, heads * width)
-
-
-def _for_each_head(shared: Tensor, heads: int) -> Tensor:
-    """Keys or values (B, G, T, K) of groups as those of their heads, (B, H, T, K)."""
-    return shared[:, :, None].expand(-1, -1, heads // shared.shape[1], -1, -1).flatten(1, 2)
-
-
-def _attend_to_few(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """As `attend`, of one query a row over keys that all may be looked at: on a CPU two products of many small matrices
-    take a third of the time of torch's attention, which is made for many keys."""
-    rows, heads, _, width = query.shape
-    shared = keys.shape[1]
-    grouped = (query.to(keys.dtype) * width**-0.5).reshape(rows * shared, heads // shared, width)
-    scores = torch.bmm(grouped, keys.flatten(0, 1).transpose(1, 2))
-    out = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
-    return out.view(rows, 1, heads * width).to(query.dtype)
+def gained(weight: Tensor, gain: Tensor | None) -> Tensor:
+    """A product's weight (out, in) or bias (out,) with a gain (out,) of what comes out folded in."""
+    if gain is None:
+        return weight
+    return weight * (gain if weight.ndim == 1 else gain[:, None])
 
 
 @dataclass(frozen=True)
@@ -234,12 +179,14 @@ class SwiGlu:
     down: Linear
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, config: TransformerConfig) -> SwiGlu:
-        """Take the tensors under `prefix` (…mlp)."""
+    def load(cls, weights: Weights, prefix: str, config: TransformerConfig, *, gain: Tensor | None = None) -> SwiGlu:
+        """Take the tensors under `prefix` (…mlp). gain (D,): a factor of each number that comes out."""
         wide = (config.intermediate, config.hidden)
         return cls(
             inward=Linear.stacked([weights.take(f"{prefix}.{name}_proj.weight", *wide) for name in ("gate", "up")]),
-            down=Linear.of(weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate)),
+            down=Linear.of(
+                gained(weights.take(f"{prefix}.down_proj.weight", config.hidden, config.intermediate), gain)
+            ),
         )
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -285,11 +232,17 @@ class DecoderStack:
             )
         return cls(config, tuple(layers), weights.take(f"{prefix}.norm.weight", config.hidden))
 
-    def forward(self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | Parts | None) -> Tensor:
-        """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`."""
+    def forward(
+        self, x: Tensor, rotary: Rotary, cache: Cache, mask: Tensor | Parts | None, normed: Tensor | None = None
+    ) -> Tensor:
+        """Normed hidden states (B, T, D) of inputs x (B, T, D); new keys and values go to `cache`.
+
+        normed: x normed for the first layer, where that has been done.
+        """
         eps = self.config.eps
         after = (*(layer.attention_norm for layer in self.layers[1:]), self.norm)
-        normed = rms_norm(x, self.layers[0].attention_norm, eps)
+        if normed is None:
+            normed = rms_norm(x, self.layers[0].attention_norm, eps)
         for index, layer in enumerate(self.layers):
             seen = layer.attention.over(normed, self.config, rotary, cache, index, mask)
             x, normed = add_norm(x, layer.attention.output(seen), layer.feed_norm, eps)

@@ -16,7 +16,8 @@ from .. import kernels
 from ..kv_cache import KeyValueCache
 from ..model_config import ModelConfig
 from ..weights import Weights
-from .layers import DecoderStack, Parts, Rotary
+from .attending import Parts
+from .layers import DecoderStack, Rotary
 from .linear import Linear
 
 
@@ -47,6 +48,20 @@ class Talker:
     def embed_text(self, ids: Tensor) -> Tensor:
         """Text ids (…) as talker inputs (…, D)."""
         return self.text_out(F.silu(self.text_in(F.embedding(ids, self.text_embedding))))
+
+    def next_inputs(self, codes: Tensor, tables: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Where kernels are in use: the inputs (B, 1, D) that follow a frame's codes (B, Q), and their first norm.
+
+        tables (Q-1, V, D): the code predictor's embeddings. text (B, n'): rows of the text embedding.
+        """
+        fused = kernels.chosen()
+        assert fused is not None, "asked of kernels that are not in use"
+        projected = self.text_out(F.silu(self.text_in(text)))
+        first = self.stack.layers[0].attention_norm
+        made: tuple[Tensor, Tensor] = fused.next_inputs(
+            codes, self.codec_embedding, tables, projected, first, self.stack.config.eps
+        )
+        return made
 
     def embed_codes(self, ids: Tensor) -> Tensor:
         """Ids of the codec vocabulary (…) as talker inputs (…, D)."""
@@ -90,7 +105,13 @@ class Talker:
         length: how many cached positions attention reads; must exceed every position. The kernel, where it is in use,
         reads each row up to its own position instead.
         """
-        seen = None
-        if kernels.chosen() is None:
-            seen = (torch.arange(length, device=x.device) <= positions[:, None])[:, None, None]
+        if kernels.chosen() is not None:
+            return self.step_on(x[:, None], None, rotary, cache, positions)
+        seen = (torch.arange(length, device=x.device) <= positions[:, None])[:, None, None]
         return self.stack.forward(x[:, None], rotary.at(positions[:, None]), cache.step(positions, length), seen)[:, 0]
+
+    def step_on(
+        self, x: Tensor, normed: Tensor | None, rotary: Rotary, cache: KeyValueCache, positions: Tensor
+    ) -> Tensor:
+        """`step` where kernels are in use, on x (B, 1, D), which may have been normed for the first layer."""
+        return self.stack.forward(x, rotary, cache.step(positions, cache.length), None, normed)[:, 0]
