@@ -55,7 +55,7 @@ async def drops_a_body(visit: Visit) -> None:
 
 
 async def errs(visit: Visit) -> None:
-    """Bodies that are refused, each on a connection of its own: of what is too big the server need not take the rest."""
+    """Bodies that are refused, each on a connection of its own: what is too big need not be taken whole."""
     for _ in range(visit.drawn.randint(1, 4)):
         body, status = visit.drawn.choice(_MISTAKES)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -27,7 +27,6 @@ MALFORMED = (
     '{"type":"speak","text":7}',
     '{"type":"speak","text":" "}',
     '{"type":"speak","text":"<|im_end|>"}',
-    '{"type":"speak","text":"x","request_id":5}',
     '{"type":"speak","text":"' + "x" * 6000 + '"}',
     '{"text":"' + "[" * 3000 + '"}',
 )
