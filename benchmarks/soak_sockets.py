@@ -27,7 +27,6 @@ MALFORMED = (
     '{"type":"speak","text":7}',
     '{"type":"speak","text":" "}',
     '{"type":"speak","text":"<|im_end|>"}',
-    '{"type":"speak","text":"x","request_id":5}',
     '{"type":"speak","text":"' + "x" * 6000 + '"}',
     '{"text":"' + "[" * 3000 + '"}',
 )
@@ -56,7 +55,7 @@ async def converses_v2(visit: Visit) -> None:
     async with open_line(visit, 2) as line:
         await line.say(type="start", protocol=2, format={**drawn.choice(FORMATS), "framing": framing})
         await line.until(lambda: line.greetings > 1)
-        for _ in range(drawn.randint(1, 4)):
+        for _ in range(drawn.randint(1, 3)):
             modes = ("queue", "interrupt", "concurrent") if framing == "tagged" else ("queue", "queue", "interrupt")
             wishes = {"mode": drawn.choice(modes), "progress": drawn.random() < 0.2, "seed": drawn.getrandbits(32)}
             if drawn.random() < 0.4:
@@ -122,8 +121,7 @@ async def stops_reading(visit: Visit) -> None:
     """Lets its sound pile up for seconds, then hears the rest, cancels, or vanishes."""
     drawn = visit.drawn
     async with open_line(visit, drawn.choice((1, 2))) as line:
-        for _ in range(3):
-            await line.speak(visit.text(6))
+        await line.speak(visit.text(4))
         await line.sounded()
         line.stop_reading()
         await asyncio.sleep(drawn.uniform(1.0, 5.0))

@@ -161,6 +161,19 @@ def test_a_folder_that_has_broken_is_refused_by_name_and_is_not_listed(
     assert book.resolve("beijing").id == "beijing"
 
 
+def test_trouble_with_a_folder_is_logged_once_and_forgotten_with_the_folder(
+    voices: Path, folders: VoiceLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = voices / "comes-and-goes"
+    for times in (1, 2):
+        broken.mkdir()
+        folders.manifests()
+        folders.manifests()
+        assert sum("comes-and-goes" in line for line in caplog.messages) == times
+        broken.rmdir()
+        folders.manifests()
+
+
 # Described voices.
 
 

@@ -56,8 +56,10 @@ class VoiceLibrary:
 
     def manifests(self) -> list[Manifest]:
         """Manifests of all voices that can be read; those that cannot are logged."""
-        found = []
-        for name in self.names():
+        found, names = [], self.names()
+        for gone in {*self._complaints}.difference(names, [str(self._folder)]):
+            self._complaints.pop(gone, None)
+        for name in names:
             try:
                 found.append(self._read(name).manifest)
             except VoiceError as error:
