@@ -38,3 +38,11 @@ class OpenStream(Generic[Response]):
                         return True
         except TimeoutError:
             return False
+
+
+def told_to_end() -> bool:
+    """Whether the task that runs this is being cancelled. It is asked apart: the frames that a cancelled task keeps
+    would keep the task, and only a search for garbage would find them.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

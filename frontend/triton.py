@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from frontend import errors
 from frontend.first_answer import first_answer
 from frontend.live_requests import growing, only
-from frontend.open_stream import OpenStream
+from frontend.open_stream import OpenStream, told_to_end
 from frontend.silence import Silence
 from frontend.synthesis import Chunk, Description, ModelState, ModelStatus, SpeechRequest
 from frontend.tracing import calling
@@ -249,7 +249,7 @@ class TritonSpeech:
             with silence.listening():
                 return await stream.next()
         except asyncio.CancelledError:
-            if _told_to_end():
+            if told_to_end():
                 raise
             # Cancelled, yet not by who waits: by the watch, or beneath us, as when the channel closes.
             raise silence.failure or errors.InferenceFailed("the stream from Triton was cancelled") from None
@@ -288,14 +288,6 @@ async def _read(responses: _Responses) -> InferResult | None:
             raise _Refused(refusal.message())
         return result
     return None
-
-
-def _told_to_end() -> bool:
-    """Whether the task that runs this is being cancelled. It is asked apart: the frames that a cancelled task keeps
-    would keep the task, and only a search for garbage would find them.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _transport_error(failure: grpc.aio.AioRpcError) -> errors.SpeechError:
