@@ -236,7 +236,9 @@ async def test_speech_without_a_sound_has_no_beginning(client: V2Client, speech:
     assert (await client.ended("u1")).types == ["audio_end"]
 
 
-@pytest.mark.parametrize(("limits", "frames"), [({}, 25), ({"max_frames": 20}, 20), ({"max_total_frames": 9}, 9)])
+@pytest.mark.parametrize(
+    ("limits", "frames"), [({}, 25), ({"max_frames": 900}, 25), ({"max_frames": 20}, 20), ({"max_total_frames": 9}, 9)]
+)
 async def test_no_more_is_asked_of_the_model_than_it_may_make(
     speech: FakeSpeech, limits: dict[str, int], frames: int
 ) -> None:
