@@ -129,10 +129,12 @@ def prefill(model: ModelConfig, rows: int, length: int, known: int, itemsize: in
 
 
 def _latent_layers(codec: CodecConfig) -> Iterator[CodecLayer]:
-    """Codes to latents and the transformer, one position a frame; their activations are too few to count."""
-    wide, latent, inner = codec.codebook_dim, codec.latent, codec.transformer
+    """Codes to latents and the transformer, one position a frame; their activations are too few to count. The projections
+    of the codebooks are folded into tables.
+    """
+    latent, inner = codec.latent, codec.transformer
     stack = inner.layers * layer_weights(inner) + 2 * inner.hidden * latent
-    for weights in (2 * wide * (wide // 2), 3 * wide * latent, stack):
+    for weights in (3 * codec.codebook_dim * latent, stack):
         yield CodecLayer(weights, weights, 0)
 
 

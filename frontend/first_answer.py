@@ -20,21 +20,21 @@ async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], with
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    asking = {asyncio.create_task(ask(within_s))}
-    begun = 1
+    begun = [asyncio.create_task(ask(within_s))]
+    asking = set(begun)
     try:
         while True:
-            due_in_s = begun * EVERY_S
+            due_in_s = len(begun) * EVERY_S
             wait_s = None if due_in_s >= within_s else max(0.0, began + due_in_s - loop.time())
             over, asking = await asyncio.wait(asking, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            failures = [failure for task in over if (failure := task.exception()) is not None]
-            if len(failures) < len(over):
-                return next(task.result() for task in over if task.exception() is None)
+            for task in over:
+                if task.exception() is None:
+                    return task.result()
             if not asking:
-                raise failures[-1]
+                return begun[-1].result()
             if not over:
-                asking.add(asyncio.create_task(ask(began + within_s - loop.time())))
-                begun += 1
+                begun.append(asyncio.create_task(ask(began + within_s - loop.time())))
+                asking.add(begun[-1])
     finally:
         for task in asking:
             task.cancel()
