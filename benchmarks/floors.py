@@ -129,8 +129,9 @@ def prefill(model: ModelConfig, rows: int, length: int, known: int, itemsize: in
 
 
 def _latent_layers(codec: CodecConfig) -> Iterator[CodecLayer]:
-    """Codes to latents and the transformer, one position a frame; their activations are too few to count. The projections
-    of the codebooks are folded into tables.
+    """Codes to latents and the transformer, one position a frame; their activations are too few to count.
+
+    The projections of the codebooks are folded into tables.
     """
     latent, inner = codec.latent, codec.transformer
     stack = inner.layers * layer_weights(inner) + 2 * inner.hidden * latent

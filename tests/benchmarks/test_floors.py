@@ -60,7 +60,8 @@ def test_a_frame_reads_the_predictors_layers_fifteen_times_and_its_heads_once(si
 @pytest.mark.parametrize("full_size", [False, True])
 def test_the_codec_reads_every_matrix_and_kernel_of_its_decoder_once(full_size: bool) -> None:
     tensors = [spec for spec in codec_tensors(codec_config(full_size), 1.0) if not spec.name.endswith("embedding_sum")]
-    unread = matrices(tensors, "decoder.quantizer.rvq_first.input", "decoder.quantizer.rvq_rest.input")
+    # The projections of the codebooks are not read but for recordings, or folded into the codebooks.
+    unread = matrices(tensors, "decoder.quantizer.rvq_first.", "decoder.quantizer.rvq_rest.")
     assert floors.codec_weights(codec_of(full_size)) == matrices(tensors, "decoder.") - unread
 
 
