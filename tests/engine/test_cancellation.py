@@ -86,8 +86,9 @@ def test_the_waiting_one_gets_the_slot_of_the_cancelled_one(load_engine: LoadEng
     engine = load_engine(CONFIG)
     scene = Scene(engine, victim_slot=1, cancel_after=2)
     scene.play()
-    # The victim had two frames, and would have had six; nobody else was near the end.
-    assert all(2 <= heard <= 4 for heard in scene.others_heard), scene.others_heard
+    # The victim had two frames and would have had six; the others, who may have come in a step later, no more than it.
+    assert len(scene.others_heard) == 2
+    assert max(scene.others_heard) <= 4
     assert scene.waiting.outcome.reason == "max_length"
 
 
