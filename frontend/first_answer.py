@@ -15,8 +15,8 @@ EVERY_S = 0.15
 async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], within_s: float) -> Answer:
     """What the first of the askings returns that begin EVERY_S after each other within `within_s`.
 
-    ask: is given the seconds that are left, and keeps to them. Raises what the last asking raises when all that were
-    begun have failed.
+    ask: is given the seconds that are left, and keeps to them. When all that were begun have failed, raises what the
+    last to fail did; of several at once, the last begun.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -31,7 +31,7 @@ async def first_answer(ask: Callable[[float], Coroutine[Any, Any, Answer]], with
                 if task.exception() is None:
                     return task.result()
             if not asking:
-                return begun[-1].result()
+                return next(task for task in reversed(begun) if task in over).result()
             if not over:
                 begun.append(asyncio.create_task(ask(began + within_s - loop.time())))
                 asking.add(begun[-1])
