@@ -16,18 +16,17 @@ GENERATOR = "generator"
 
 def processor_seconds() -> dict[str, float]:
     """Seconds used so far by this process (the load generator) and, part by part, by those it has started."""
-    _, used = _table()
+    parents, used = _table()
     seconds = {GENERATOR: used[os.getpid()]}
-    for process, part in parts().items():
-        seconds[part] = seconds.get(part, 0.0) + used.get(process, 0.0)
+    for process, part in _named(parents).items():
+        seconds[part] = seconds.get(part, 0.0) + used[process]
     return seconds
 
 
 def parts() -> dict[int, str]:
     """The processes that this one has started and what each is of the stack; others are left out."""
     parents, _ = _table()
-    named = {process: _part(process) for process in sorted(_below(os.getpid(), parents))}
-    return {process: part for process, part in named.items() if part is not None}
+    return _named(parents)
 
 
 def since(before: dict[str, float]) -> dict[str, float]:
@@ -46,6 +45,11 @@ def _table() -> tuple[dict[int, int], dict[int, float]]:
         parents[int(name)] = int(fields[1])
         used[int(name)] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
     return parents, used
+
+
+def _named(parents: dict[int, int]) -> dict[int, str]:
+    named = {process: _part(process) for process in sorted(_below(os.getpid(), parents))}
+    return {process: part for process, part in named.items() if part is not None}
 
 
 def _below(root: int, parents: dict[int, int]) -> set[int]:

@@ -14,7 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from benchmarks.soak_tally import REFUSALS, Unexpected, Visit
+from benchmarks.serving_doors import REFUSALS
+from benchmarks.soak_tally import Unexpected, Visit
 
 ENDS = {"complete", "cancelled", "preempted", "max_length", "timeout"}
 """How an utterance may end that nothing went wrong with."""
@@ -55,6 +56,11 @@ class Line:
     async def cancel(self, **which: Any) -> None:
         self._visit.count("cancels")
         await self.say(type="cancel", **which)
+
+    async def stop(self, **how: Any) -> None:
+        """Says goodbye, and returns when the server has closed as it should."""
+        await self.say(type="stop", **how)
+        await self.closed(1000)
 
     async def sounded(self) -> None:
         """Returns with the next sound, or when all that was asked for has ended."""

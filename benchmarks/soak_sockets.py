@@ -44,8 +44,7 @@ async def speaks_v1(visit: Visit) -> None:
             await asyncio.sleep(drawn.uniform(0, 0.5))
             await line.cancel()
         await line.all_ended()
-        await line.say(type="stop")
-        await line.closed(1000)
+        await line.stop()
 
 
 async def converses_v2(visit: Visit) -> None:
@@ -65,8 +64,7 @@ async def converses_v2(visit: Visit) -> None:
             if drawn.random() < 0.3:
                 await line.sounded()
         await line.all_ended()
-        await line.say(type="stop", drain=True)
-        await line.closed(1000)
+        await line.stop(drain=True)
 
 
 async def _speaks_live(visit: Visit, line: Line, wishes: dict[str, object]) -> None:
@@ -101,8 +99,7 @@ async def cancels(visit: Visit) -> None:
             if which and version == 2:
                 await line.cancel()
             await line.all_ended()
-        await line.say(type="stop")
-        await line.closed(1000)
+        await line.stop()
 
 
 async def vanishes(visit: Visit) -> None:

@@ -6,10 +6,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks.serving_doors import REFUSALS
 from benchmarks.serving_texts import sentences
-
-__all__ = ["REFUSALS", "Places", "Tally", "Unexpected", "Visit"]
 
 
 class Unexpected(Exception):

@@ -21,23 +21,25 @@ class OpenStream(Generic[Response]):
 
     async def next(self) -> Response | None:
         """The next response, None at the end. Cancelling this cancels the waiting alone. Raises what `read` raises."""
-        reading = self._reading = self._reading or asyncio.create_task(self._read())
-        await asyncio.wait({reading})
-        self._reading = None
-        return reading.result()
+        return (await self._read_one()).result()
 
     async def ends(self, within_s: float) -> bool:
         """Whether it ends, well or not, within so long; what still comes is dropped."""
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    reading = self._reading = self._reading or asyncio.create_task(self._read())
-                    await asyncio.wait({reading})
-                    self._reading = None
-                    if reading.cancelled() or reading.exception() is not None or reading.result() is None:
+                    read = await self._read_one()
+                    if read.cancelled() or read.exception() is not None or read.result() is None:
                         return True
         except TimeoutError:
             return False
+
+    async def _read_one(self) -> asyncio.Task[Response | None]:
+        """The reading under way, or a new one, once it is over; whoever waits may be cancelled, it goes on."""
+        reading = self._reading = self._reading or asyncio.create_task(self._read())
+        await asyncio.wait({reading})
+        self._reading = None
+        return reading
 
 
 def told_to_end() -> bool:

@@ -13,6 +13,7 @@ from tests.frontend.triton_double import (
     Behaviour,
     Stream,
     TritonDouble,
+    cancelled_once_opened,
     speak_once_and_fall_silent,
     spoken,
 )
@@ -100,12 +101,7 @@ async def test_the_model_is_told_by_name_of_a_listener_who_leaves_and_of_nobody_
 
 async def test_cancelling_the_reading_task_cancels_on_the_server(double: TritonDouble, triton: TritonSpeech) -> None:
     double.behaviour = speak_once_and_fall_silent
-    reading = asyncio.create_task(spoken(triton, REQUEST))
-    await asyncio.wait_for(double.opened.wait(), 5)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
-    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+    await cancelled_once_opened(double, triton, REQUEST)
 
 
 async def test_a_balancer_can_tell_which_server_is_asked_about_an_utterance(

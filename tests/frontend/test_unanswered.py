@@ -11,7 +11,15 @@ from frontend.errors import BackendDied, InferenceFailed, NotReady, Unanswered
 from frontend.synthesis import Chunk, SpeechRequest
 from frontend.triton import UTTERANCE_HEADER, TritonSpeech
 from frontend.triton_pool import TritonPool
-from tests.frontend.triton_double import Stream, TritonDouble, response, serving, speech_from, spoken
+from tests.frontend.triton_double import (
+    Stream,
+    TritonDouble,
+    cancelled_once_opened,
+    response,
+    serving,
+    speech_from,
+    spoken,
+)
 
 REQUEST = SpeechRequest("Hello.")
 FRAME = bytes(3840)
@@ -145,12 +153,7 @@ async def test_live_text_that_was_taken_in_is_not_asked_again_since_some_may_be_
 
 
 async def test_a_cancel_meanwhile_ends_it(double: TritonDouble, triton: TritonSpeech) -> None:
-    speaking = asyncio.create_task(spoken(triton, REQUEST))
-    await asyncio.wait_for(double.opened.wait(), 5)
-    speaking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await speaking
-    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
+    await cancelled_once_opened(double, triton, REQUEST)
     assert await asyncio.wait_for(double.left.get(), 5) in double.streams[0].metadata.values()
     assert len(double.streams) == 1
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
+import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
@@ -175,6 +176,16 @@ async def spoken(speech: Speech, request: SpeechRequest, more: AsyncIterator[str
     """All chunks of one utterance."""
     async with aclosing(speech.speak(request, more)) as chunks:
         return [chunk async for chunk in chunks]
+
+
+async def cancelled_once_opened(double: TritonDouble, speech: Speech, request: SpeechRequest) -> None:
+    """Cancels whoever waits for an utterance whose stream has begun; returns when the server sees it cancelled."""
+    speaking = asyncio.create_task(spoken(speech, request))
+    await asyncio.wait_for(double.opened.wait(), 5)
+    speaking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await speaking
+    await asyncio.wait_for(double.streams[0].cancelled.wait(), 5)
 
 
 async def fall_silent(stream: Stream) -> None:

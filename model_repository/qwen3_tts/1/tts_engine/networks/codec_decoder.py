@@ -203,11 +203,9 @@ class CodecDecoder:
 
     def _entered(self, latent: Tensor, streams: Streams) -> Tensor:
         fused = kernels.chosen()
-        return (
-            self.entry(latent, streams)
-            if fused is None
-            else fused_vocoder.convolved(fused, self.entry, latent, streams)
-        )
+        if fused is None:
+            return self.entry(latent, streams)
+        return fused_vocoder.convolved(fused, self.entry, latent, streams)
 
     def _by_kernels(self, hidden: Tensor, streams: Streams, fused: ModuleType) -> Tensor:
         """What stands behind the transformer."""
