@@ -94,6 +94,11 @@ class CodecFile:
         self._file.close()
         return self._portion()
 
+    def close(self) -> None:
+        # The file and its stream hold each other; until a search for garbage they would keep two threads, which
+        # PyAV's conversion of the samples has for itself.
+        self._file.close()
+
     def _portion(self) -> list[bytes]:
         made = self._written.take()
         return [made] if made else []
@@ -131,6 +136,9 @@ class OpusPackets:
             return []
         rest = self._packets(self._blocks.finish())
         return rest + self._counted([bytes(packet) for packet in self._context.encode(None)])
+
+    def close(self) -> None:
+        """Nothing to give back: the codec goes with its last reference."""
 
     def _packets(self, frames: Iterator[AudioFrame]) -> list[bytes]:
         return self._counted([bytes(packet) for frame in frames for packet in self._context.encode(frame)])

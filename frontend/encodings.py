@@ -48,7 +48,7 @@ class UnsupportedFormat(InvalidRequest):
 
 
 class Encoder(Protocol):
-    """One utterance on its way into one format. For one thread at a time; start, then push, then finish."""
+    """One utterance on its way into one format. For one thread at a time; start, then push, then finish, then close."""
 
     content_type: str
     """The MIME type of all its bytes together."""
@@ -68,7 +68,11 @@ class Encoder(Protocol):
         ...
 
     def finish(self) -> list[bytes]:
-        """The rest, as push returns it. Nothing may follow."""
+        """The rest, as push returns it. Only close may follow."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds, finished or not. Nothing may follow but another close."""
         ...
 
 
@@ -170,6 +174,9 @@ class Pcm:
 
     def finish(self) -> list[bytes]:
         return self._portion(self._resampling.finish())
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     def _portion(self, samples: Int16) -> list[bytes]:
         self.samples += len(samples)

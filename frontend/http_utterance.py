@@ -8,7 +8,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, closing
 from typing import Any
 
 from frontend.encodings import Encoder
@@ -78,15 +78,16 @@ class EncodedSpeech:
         yield _event("speech.audio.done", usage=usage)
 
     async def _encoded(self) -> AsyncGenerator[bytes, None]:
-        header = self._encoder.start()
-        async with aclosing(self._sound()) as sound:
-            async for pcm in sound:
-                for portion in self._encoder.push(pcm):
-                    yield header + portion
-                    header = b""
-        rest = header + b"".join(self._encoder.finish())
-        if rest:
-            yield rest
+        with closing(self._encoder):
+            header = self._encoder.start()
+            async with aclosing(self._sound()) as sound:
+                async for pcm in sound:
+                    for portion in self._encoder.push(pcm):
+                        yield header + portion
+                        header = b""
+            rest = header + b"".join(self._encoder.finish())
+            if rest:
+                yield rest
 
     async def _sound(self) -> AsyncGenerator[bytes, None]:
         async for chunk in self._chunks:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any
 
 from frontend import events_v2
@@ -68,12 +68,13 @@ class Speaking:
     async def run(self) -> None:
         """Speaks the whole text, as it comes. Raises SpeechError."""
         self._spoken.served_at = self._loop.time()
-        if self._spoken.speak.final:
-            await self._generate(self._spoken.feed.text, None, 0)
-        else:
-            await self._live()
-        if self._begun:
-            await self._send(self._encoder.finish())
+        with closing(self._encoder):
+            if self._spoken.speak.final:
+                await self._generate(self._spoken.feed.text, None, 0)
+            else:
+                await self._live()
+            if self._begun:
+                await self._send(self._encoder.finish())
 
     async def _live(self) -> None:
         """One generation for the text up to each flush."""
