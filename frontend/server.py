@@ -11,7 +11,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from quart import Quart
 
-from frontend import websocket_stream
+from frontend import hypercorn_parts
 from frontend.registry import SessionRegistry
 from frontend.settings import Settings
 
@@ -22,7 +22,6 @@ SEND_BUFFER_BYTES = 128 * 1024
 # The kernel itself drops a peer that acknowledges nothing for so long, also after we have given it up.
 UNACKNOWLEDGED_MS = 30_000
 GRACE_S = 5.0
-PING_TASK = "WSStream._send_pings"
 
 
 class Drain:
@@ -73,13 +72,12 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 async def serve(app: Quart, settings: Settings, listener: socket.socket, drain: Drain) -> None:
     """Serves until the drain is done; takes over the listener."""
-    websocket_stream.install()
+    hypercorn_parts.install()
     config = _hypercorn_config(settings, listener.detach())
     serving = asyncio.create_task(hypercorn_serve(app, config, shutdown_trigger=drain.finished))
     drained = asyncio.create_task(drain.done.wait())
     try:
         await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
-        _end_pings()
         # A peer that never answers our close would hold hypercorn back for as long as it likes.
         async with asyncio.timeout(2 * GRACE_S):
             await serving
@@ -88,13 +86,6 @@ async def serve(app: Quart, settings: Settings, listener: socket.socket, drain: 
     finally:
         drained.cancel()
         serving.cancel()
-
-
-def _end_pings() -> None:
-    """Ends hypercorn's ping tasks, which sleep on for an interval after their connection and hold a shutdown back."""
-    for task in asyncio.all_tasks():
-        if getattr(task.get_coro(), "__qualname__", "") == PING_TASK:
-            task.cancel()
 
 
 def _hypercorn_config(settings: Settings, listener: int) -> Config:

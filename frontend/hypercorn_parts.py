@@ -1,11 +1,27 @@
-"""What hypercorn's WebSocket lacks for sound: not to try to compress it, and to hear a peer who reads slowly.
+"""What hypercorn lacks for sound: not to try to compress it, to hear a peer who reads slowly, to forget one who left.
 
-Hypercorn has settings for neither, so its classes are replaced by these. It knows nothing of messages or sessions.
+Hypercorn has settings for none of it, so its classes are replaced by these. It knows nothing of messages or sessions.
 """
 
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from hypercorn.asyncio import run, tcp_server
 from hypercorn.protocol import h2, h11, ws_stream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Pong
+from wsproto.events import CloseConnection, Event, Ping, Pong
+
+
+class ForgetfulServer(tcp_server.TCPServer):
+    """Gives a connection back as soon as its peer has closed it.
+
+    Hypercorn keeps it for as long as it would have waited for one more request.
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class UncompressedHandshake(ws_stream.Handshake):
@@ -20,14 +36,30 @@ class UncompressedHandshake(ws_stream.Handshake):
 
 
 class AttentiveStream(ws_stream.WSStream):
-    """Hears a peer while sound for it waits to be read.
+    """Hears a peer while sound for it waits to be read, and sends it no pings when it has gone.
 
     Hypercorn answers pings and closes itself, behind all that waits, and reads nothing meanwhile: a peer that has
-    stopped to read could neither cancel nor leave.
+    stopped to read could neither cancel nor leave. And its pings keep a connection until the next one would be due.
     """
 
     _owed: Pong | None = None
     _answering = False
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._gone = asyncio.Event()
+
+    async def handle(self, event: Any) -> None:
+        await super().handle(event)
+        if self.closed:
+            self._gone.set()
+
+    async def _send_pings(self) -> None:
+        while not self.closed:
+            await self._send_wsproto_event(Ping())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.config.websocket_ping_interval):
+                    await self._gone.wait()
 
     async def _send_wsproto_event(self, event: Event) -> None:
         if isinstance(event, Pong):
@@ -52,5 +84,6 @@ class AttentiveStream(ws_stream.WSStream):
 
 def install() -> None:
     """Put them in the place of hypercorn's, for all servers of this process."""
+    run.TCPServer = ForgetfulServer  # type: ignore[misc]
     ws_stream.Handshake = UncompressedHandshake  # type: ignore[misc]
     h11.WSStream = h2.WSStream = AttentiveStream  # type: ignore[misc]
