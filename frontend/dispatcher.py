@@ -34,6 +34,7 @@ class Dispatcher:
             spoken.task = None
         self._live.clear()
         self._active.clear()
+        self._group = None  # it holds the task of the socket, whose end may hold this
         self._idle.set()
 
     async def idle(self) -> None:

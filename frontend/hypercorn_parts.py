@@ -14,14 +14,24 @@ from wsproto.events import CloseConnection, Event, Ping, Pong
 
 
 class ForgetfulServer(tcp_server.TCPServer):
-    """Gives a connection back as soon as its peer has closed it.
+    """Gives a connection back as soon as its peer has closed it, with all that belongs to it.
 
-    Hypercorn keeps it for as long as it would have waited for one more request.
+    Hypercorn keeps it for as long as it would have waited for one more request, and then as garbage.
     """
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            vars(self).clear()  # most of what it holds holds it: only a search would find them
 
     async def _read_data(self) -> None:
         await super()._read_data()
         await self.idle_task.stop()
+
+    async def _initiate_server_close(self) -> None:
+        if vars(self):  # the time for one more request can run out in the very moment in which the peer leaves
+            await super()._initiate_server_close()
 
 
 class UncompressedHandshake(ws_stream.Handshake):

@@ -121,27 +121,27 @@ class Session:
             self._opened = True
 
     def _receive(self, raw: str, now: float) -> None:
-        problem: messages.InvalidMessage | None = None
-        message: messages.Message | None = None
         try:
             message = messages.parse(raw, self._settings.max_text_chars)
         except messages.InvalidMessage as invalid:
-            problem = invalid
+            if (refused := self._life.refused(now)) is not None:
+                self._refuse(messages.TTS_NOT_READY, refused, invalid)
+            else:
+                self._refuse(messages.INVALID_MESSAGE, str(invalid), invalid)
+            return
         if isinstance(message, messages.Stop):
             raise EndSession(STOPPED)
         if isinstance(message, messages.Cancel):
             self._cancel_all()
         elif (refused := self._life.refused(now)) is not None:
-            self._refuse(messages.TTS_NOT_READY, refused, message or problem)
-        elif problem is not None:
-            self._refuse(messages.INVALID_MESSAGE, str(problem), problem)
-        elif message is not None:
+            self._refuse(messages.TTS_NOT_READY, refused, message)
+        else:
             self._submit(message, now)
 
-    def _refuse(self, code: str, text: str, culprit: messages.Speak | messages.InvalidMessage | None) -> None:
+    def _refuse(self, code: str, text: str, culprit: messages.Speak | messages.InvalidMessage) -> None:
         if self._metrics is not None:
             self._metrics.refused("websocket", code)
-        self._put(messages.error(code, text, culprit.request_id if culprit is not None else None))
+        self._put(messages.error(code, text, culprit.request_id))
 
     def _put(self, text: str) -> None:
         try:

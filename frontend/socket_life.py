@@ -6,6 +6,7 @@ It knows neither the web framework nor any message, nor what is spoken.
 import asyncio
 import contextlib
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -96,8 +97,7 @@ async def until_the_end(session_id: str, begin: Callable[[asyncio.TaskGroup], Aw
     """Runs the tasks of a socket, which `begin` starts, until one of them raises its end; all are over then."""
     ending: EndSession | None = None
     try:
-        async with asyncio.TaskGroup() as group:
-            await begin(group)
+        await _run(begin)
     except* EndSession as ended:
         first = ended.exceptions[0]
         assert isinstance(first, EndSession)
@@ -107,3 +107,17 @@ async def until_the_end(session_id: str, begin: Callable[[asyncio.TaskGroup], Aw
         ending = EndSession(DEFECT, "internal error")
     assert ending is not None, "a session's tasks never return"
     return ending
+
+
+async def _run(begin: Callable[[asyncio.TaskGroup], Awaitable[None]]) -> None:
+    group = asyncio.TaskGroup()
+    try:
+        async with group:
+            await begin(group)
+    except asyncio.CancelledError as cancelled:
+        # Until Python 3.13 the frame of a task group keeps what cancelled it, and that keeps the frame.
+        traceback.clear_frames(cancelled.__traceback__)
+        raise
+    finally:
+        # What ends a task keeps this frame, and the group keeps the task: only a search for garbage would find them.
+        del group

@@ -1,4 +1,4 @@
-"""When a client has left, its connection goes at once: no file, task or memory waits for a request that cannot come."""
+"""When a client has left, its connection goes at once: it waits neither for one more request nor for a search."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ import pytest
 
 from tests.frontend.conftest import RunningServer
 from tests.frontend.fakes import audio_of
+from tests.frontend.garbage import no_garbage
 from tests.frontend.http_client import ask
 
 # Far below the 20 s from ping to ping and the 75 s in which one more request may come.
@@ -34,11 +35,20 @@ async def speaks_and_closes(server: RunningServer) -> None:
         assert (await client.utterance())[0] == audio_of("Hello.")
 
 
+async def talks_nonsense(server: RunningServer) -> None:
+    async with server.client() as client:
+        await client.connection.send("nonsense")
+        assert "INVALID_MESSAGE" in str(await client.receive())
+
+
 async def speaks_and_vanishes(server: RunningServer) -> None:
     async with server.client() as client:
         await client.speak("Hello.")
         await client.receive()
         client.connection.transport.abort()
+
+
+Visit = Callable[[RunningServer], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -51,11 +61,20 @@ async def nothing_left() -> AsyncIterator[None]:
         assert [task.get_coro() for task in lasting] == []
 
 
-@pytest.mark.parametrize("visit", [asks_nothing, hears_a_body, makes_a_mistake, speaks_and_closes, speaks_and_vanishes])
-async def test_a_connection_ends_with_its_client(
-    visit: Callable[[RunningServer], Awaitable[None]], server: RunningServer
-) -> None:
+VISITS = [asks_nothing, hears_a_body, makes_a_mistake, speaks_and_closes, talks_nonsense, speaks_and_vanishes]
+
+
+@pytest.mark.parametrize("visit", VISITS)
+async def test_a_connection_ends_with_its_client(visit: Visit, server: RunningServer) -> None:
     await hears_a_body(server)  # the server has begun whatever it does beside its connections
     async with nothing_left():
+        for _ in range(3):
+            await visit(server)
+
+
+@pytest.mark.parametrize("visit", VISITS)
+async def test_a_connection_that_is_over_is_no_garbage(visit: Visit, server: RunningServer) -> None:
+    await hears_a_body(server)
+    async with no_garbage("frontend.", "hypercorn.", "quart.", "h11.", "wsproto."), nothing_left():
         for _ in range(3):
             await visit(server)

@@ -1,7 +1,6 @@
 """What is over is gone at once: a search for garbage, which would hold up every stream, finds nothing of it."""
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -14,13 +13,14 @@ import pytest
 from frontend.compressed import CODECS
 from frontend.encodings import make_file_encoder
 from tests.frontend.conftest import PATIENCE_S, RunningServer, running_server
+from tests.frontend.garbage import no_garbage
 from tests.frontend.triton_double import Stream, TritonDouble, speech_from
 from tests.frontend.v2 import v2_client
 
 FRAME = bytes(3840)
 UTTERANCES = 3
+# Ours, calls of the model, and codecs, which have threads.
 SEARCHED = ("frontend.", "grpc.aio.", "av.")
-"""Where what must not be left comes from: ours, calls of the model, and codecs, which have threads."""
 
 
 class Scene:
@@ -55,27 +55,6 @@ async def scene() -> AsyncIterator[Scene]:
     patience = {"describe_timeout_s": PATIENCE_S, "accept_s": PATIENCE_S, "probe_s": 60.0, "stall_s": 60.0}
     async with speech_from(double, **patience) as speech, running_server(speech) as server:
         yield Scene(server, double)
-
-
-@asynccontextmanager
-async def no_garbage() -> AsyncIterator[None]:
-    """Nothing of what is searched for becomes garbage within the block that only a search can find."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        found = sorted(kind for kind in map(_kind, gc.garbage) if kind.startswith(SEARCHED))
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-    assert found == []
-
-
-def _kind(found: object) -> str:
-    return f"{type(found).__module__}.{type(found).__qualname__}"
 
 
 @asynccontextmanager
@@ -149,7 +128,7 @@ FILES = [pytest.param(http_file(name), id=f"http-{name}") for name in CODECS]
 async def test_an_utterance_that_came_to_its_end_is_no_garbage(door: Door, scene: Scene) -> None:
     async with door(scene) as speak:
         await speak()
-        async with no_garbage():
+        async with no_garbage(*SEARCHED):
             for _ in range(UTTERANCES):
                 await speak()
 
@@ -160,7 +139,7 @@ async def test_a_cancelled_utterance_is_no_garbage(door: Door, scene: Scene) -> 
     async with door(scene) as speak:
         await speak()
         await scene.left()
-        async with no_garbage():
+        async with no_garbage(*SEARCHED):
             for _ in range(UTTERANCES):
                 await speak()
                 await scene.left()
@@ -169,7 +148,7 @@ async def test_a_cancelled_utterance_is_no_garbage(door: Door, scene: Scene) -> 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("name", CODECS)
 async def test_a_closed_encoder_keeps_no_thread(name: str, finished: bool) -> None:
-    async with no_garbage():
+    async with no_garbage(*SEARCHED):
         before = set(os.listdir("/proc/self/task"))
         with closing(make_file_encoder(name)) as encoder:
             encoder.start()
