@@ -182,7 +182,8 @@ class Generation:
             turns += claim.gives_way is not None
             newcomer = self._slots.seat(claim)
             if newcomer is not None:
-                newcomer.admitted = self._clock()
+                # Who waited for a slot kept nobody waiting for text.
+                newcomer.admitted = newcomer.last_text = self._clock()
                 newcomers.append(newcomer)
         if (room := self._slots.most_parked) is not None:
             self._pace.parked(room)
