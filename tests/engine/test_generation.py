@@ -130,6 +130,32 @@ def test_who_has_just_been_seated_is_not_moved_before_its_prompt_is_read(checkpo
     assert speaker.outcome.reason == "complete"
 
 
+def test_a_row_that_waits_for_text_behind_all_who_speak_takes_no_part_in_a_step(checkpoint: Checkpoint) -> None:
+    rehearsal = staged(checkpoint)
+    speaker = rehearsal.listen(lasting(9))
+    rehearsal.run(until=lambda: len(speaker.times) == 2)
+    live = replace(lasting(9), text="", utterance="u", text_complete=False)
+    rehearsal.generation.extend(rehearsal.submit(live, TimedListener(rehearsal.clock)).id, [1, 2], complete=False)
+    before = len(runner_of(rehearsal).sizes)
+    rehearsal.run()
+    # The first token is in the prompt, the second makes a frame.
+    assert runner_of(rehearsal).sizes[before:] == [2, *[1] * 7]
+
+
+def test_the_time_text_stayed_away_is_not_taken_for_a_prompts(checkpoint: Checkpoint) -> None:
+    rehearsal = staged(checkpoint, prompt=0.020)
+    live = replace(lasting(9), text="", utterance="u", text_complete=False)
+    utterance = rehearsal.submit(live, TimedListener(rehearsal.clock))
+    rehearsal.generation.extend(utterance.id, [1], complete=False)
+    rehearsal.run()
+    assert (utterance.generation, utterance.frames) == (1, 0)
+    rehearsal.clock.now += 5.0
+    rehearsal.generation.extend(utterance.id, [2, 3], complete=True)
+    rehearsal.run()
+    assert rehearsal.pace.prompt_seconds == pytest.approx(0.020)
+    assert rehearsal.pace.step_seconds(1) == pytest.approx(0.010)
+
+
 def test_of_those_who_end_together_none_is_moved_into_the_place_of_another(checkpoint: Checkpoint) -> None:
     rehearsal = staged(checkpoint)
     for frames in (9, 9, 4, 4, 4):

@@ -93,7 +93,7 @@ class Generation:
     def extend(self, utterance_id: int, ids: Sequence[int], *, complete: bool) -> None:
         """More text has come for a live utterance; for one that has ended it is too late, and nothing happens."""
         utterance = self._scheduler.find(utterance_id)
-        if utterance is None or utterance.script.complete:
+        if utterance is None:
             return
         add_text(utterance, ids, self._clock(), complete=complete, longest=self._config.max_frames)
         if utterance.generation:

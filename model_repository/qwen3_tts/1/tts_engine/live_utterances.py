@@ -48,7 +48,6 @@ class LiveUtterances:
             ids = live.append(text)
             self._open[name] = (utterance_id, live)
             self._names[utterance_id] = name
-            self._ended.pop(name, None)
             begin()
             self._deliver(Appended(utterance_id, ids, complete=False))
 
@@ -94,5 +93,6 @@ class LiveUtterances:
 
     def _remember(self, name: str) -> None:
         self._ended[name] = None
+        self._ended.move_to_end(name)
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
