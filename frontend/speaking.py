@@ -73,8 +73,7 @@ class Speaking:
                 await self._generate(self._spoken.feed.text, None, 0)
             else:
                 await self._live()
-            if self._begun:
-                await self._send(self._encoder.finish())
+            await self._send(self._encoder.finish())
 
     async def _live(self) -> None:
         """One generation for the text up to each flush."""

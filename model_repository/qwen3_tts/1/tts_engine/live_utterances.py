@@ -76,8 +76,7 @@ class LiveUtterances:
     def refused(self, name: str) -> None:
         """An utterance `name` was not begun: text for it is on its way already, and comes too late."""
         with self._lock:
-            if name not in self._open:
-                self._remember(name)
+            self._remember(name)
 
     def ended(self, utterance_id: int) -> None:
         """An utterance has ended, live or not."""
