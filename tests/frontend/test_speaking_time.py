@@ -1,4 +1,4 @@
-"""When things happen to a request, as its client is told: what counts as the model's time and what as its listener's."""
+"""When things happen to a request, as its client is told: what counts as the model's time, what as its listener's."""
 
 from typing import Any
 
