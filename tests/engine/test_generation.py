@@ -114,6 +114,15 @@ def test_no_more_than_four_change_places_in_a_step(checkpoint: Checkpoint) -> No
     assert counts == [4, 8]
 
 
+def test_where_no_memory_is_given_for_it_nobody_is_ever_set_aside(checkpoint: Checkpoint) -> None:
+    rehearsal = staged(checkpoint, replace(CONFIG, slots=1, parked_mb=0))
+    speaker = rehearsal.listen(lasting(60))
+    rehearsal.run(until=lambda: len(speaker.times) == 20)
+    rehearsal.listen(lasting(5))
+    rehearsal.run()
+    assert runner_of(rehearsal).parkings == 0
+
+
 def test_who_has_just_been_seated_is_not_moved_before_its_prompt_is_read(checkpoint: Checkpoint) -> None:
     """Two who wait for text are all there is, and nobody counts them as rows; with one who speaks they are too many."""
     rehearsal = staged(checkpoint, replace(CONFIG, slots=4))
