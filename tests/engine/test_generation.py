@@ -260,3 +260,16 @@ def test_how_long_one_waited_for_its_slot_is_told(checkpoint: Checkpoint) -> Non
     assert second.timings["queue_s"] == pytest.approx(1.0)
     assert second.timings["first_audio_s"] == pytest.approx(1.1)
     assert second.timings["total_s"] == pytest.approx(2.0)
+
+
+def test_silence_for_want_of_text_is_no_underrun_and_silence_for_want_of_steps_is_one(checkpoint: Checkpoint) -> None:
+    rehearsal = staged(checkpoint)
+    live = replace(lasting(9), text="", utterance="u", text_complete=False)
+    utterance = rehearsal.submit(live, TimedListener(rehearsal.clock))
+    for complete in (False, True):
+        rehearsal.generation.extend(utterance.id, [1, 2, 3], complete=complete)
+        rehearsal.run(until=lambda: complete and utterance.landed == 4)  # noqa: B023
+        rehearsal.clock.now += 5.0
+    assert rehearsal.statistics.underruns == 0
+    rehearsal.run()
+    assert rehearsal.statistics.underruns == 1
