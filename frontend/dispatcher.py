@@ -78,7 +78,6 @@ class Dispatcher:
         if spoken in self._waiting:
             self._waiting.remove(spoken)
             self._retire(spoken)
-            self._advance()
 
     def _fits(self, mode: str, active: list[Spoken]) -> bool:
         if len(active) >= self.max_active:
@@ -87,13 +86,8 @@ class Dispatcher:
 
     def _advance(self) -> None:
         assert self._group is not None, "requests come from the tasks of the group"
-        queued = False
         for spoken in tuple(self._waiting):
-            mode = spoken.speak.wishes.mode
-            if mode != "concurrent" and queued:
-                continue
-            queued = queued or mode != "concurrent"
-            if self._fits(mode, list(self._active)):
+            if self._fits(spoken.speak.wishes.mode, list(self._active)):
                 self._waiting.remove(spoken)
                 self._active.add(spoken)
                 with spoken.traced():

@@ -73,8 +73,7 @@ class Speaking:
                 await self._generate(self._spoken.feed.text, None, 0)
             else:
                 await self._live()
-            if self._begun:
-                await self._send(self._encoder.finish())
+            await self._send(self._encoder.finish())
 
     async def _live(self) -> None:
         """One generation for the text up to each flush."""
@@ -112,7 +111,7 @@ class Speaking:
         return rest
 
     async def _stream(self, text: str, rest: Rest | None, char_base: int) -> None:
-        sample_base, time_base = self._spoken.model_samples, self._spoken.generation_s
+        sample_base = self._spoken.model_samples
         silent = True
         request = self._request(text)
         asked_at = self._loop.time()
@@ -131,9 +130,7 @@ class Speaking:
                     self._spoken.reason = "max_length"
                     return
                 if chunk.info is not None and rest is None:
-                    self._spoken.generation_s = time_base + _made_in_s(
-                        chunk.info, self._spoken.generation_s - time_base
-                    )
+                    self._spoken.generation_s = _made_in_s(chunk.info, self._spoken.generation_s)
                 asked_at = self._loop.time()
 
     async def _hear(self, chunk: Chunk) -> bool:

@@ -17,8 +17,10 @@ def test_a_listener_that_has_gone_is_passed_on_once(stage: Stage) -> None:
     sink = stage.open(gone)
     gone.gone.set()
     assert stage.cancel_came.wait(PATIENCE_S)
+    asked = gone.log.count("poll")
     sink.audio(sound(1), CODES)  # what the engine made before it heard of it
     stage.several_polls()
+    assert gone.log.count("poll") == asked, "whoever was passed on is not asked again"
     sink.end(Outcome("cancelled", {}))
     assert gone.finished.wait(PATIENCE_S)
     assert stage.cancelled == [2]

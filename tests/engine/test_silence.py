@@ -1,6 +1,6 @@
 """Silence at the start of a generation: up to four silent frames are left out, and the numbers tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from tests.engine.conftest import SMALL
 from tests.engine.fakes import Listener, ScriptedRunner
 from tts_engine import Engine, Speak
+from tts_engine.runner import Flight
 
 EngineWith = Callable[..., Engine]
 
@@ -66,3 +67,33 @@ def test_frames_that_were_left_out_count_towards_the_limit(engine_with: EngineWi
     engine.submit(Speak(text="Hello there", seed=50, max_frames=6), listener)
     assert listener.outcome.reason == "max_length"
     assert len(listener.frames) == 2
+
+
+class Levels(ScriptedRunner):
+    """Frames whose first sample is as loud as the script says, by their number."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        self._levels = levels
+
+    def launch(self, *step: Any) -> Flight:
+        flight = super().launch(*step)
+        flight.pcm.zero_()
+        for row, number in enumerate(flight.codes[:, 1].tolist()):
+            flight.pcm[row, 0] = self._levels[min(number, len(self._levels) - 1)]
+        return flight
+
+
+@pytest.mark.parametrize(
+    ("levels", "left_out"),
+    [
+        ((0, 3, -3, 900), 3),  # three of 32,768 are silence, however they were made
+        ((4, 0, 0, 900), 0),
+        ((0, -4, 0, 900), 1),  # and four are sound, behind which all is kept
+    ],
+)
+def test_a_frame_is_silent_when_it_never_gets_louder_than_80_db_below_the_most(
+    engine_with: EngineWith, levels: Sequence[int], left_out: int
+) -> None:
+    listener = spoken(engine_with(Levels(levels)), 6)
+    assert listener.codes[:, 1].tolist() == list(range(left_out, 6))

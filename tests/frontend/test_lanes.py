@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from frontend.lanes import Lane, Lanes
-from frontend.outbox import Outbox, OutboxFull, Sent
+from frontend.outbox import OutboxFull
 
 
 def say(lane: Lane, *pieces: str) -> None:
@@ -91,13 +91,15 @@ async def test_closing_forgets_all_and_nobody_is_left_waiting() -> None:
     assert await runs(waiting)
 
 
-async def test_dropping_the_sound_of_protocol_1_lets_go_who_waited_for_room() -> None:
-    outbox, sent = Outbox(100, 3), Sent()
-    await asyncio.wait_for(outbox.put_audio(bytes(200), sent), 5)
-    waiting = asyncio.create_task(outbox.put_audio(bytes(100), sent))
-    assert not await runs(waiting)
-    outbox.drop_audio()
-    assert await runs(waiting)
-    outbox.put("end")
-    assert [await outbox.take() for _ in range(2)] == ["end", bytes(100)]
-    assert sent.pcm_bytes == 100
+async def test_what_was_begun_waits_too_until_it_is_taken_or_forgotten() -> None:
+    lanes = Lanes(3)
+    for forgotten in (False, True):
+        say(lanes.lane(0.1), "a", "b")
+        assert await taken(lanes, 1) == "a"
+        waiting = asyncio.create_task(lanes.emptied())
+        assert not await runs(waiting)
+        if forgotten:
+            lanes.close()
+        else:
+            assert await taken(lanes, 1) == "b"
+        assert await runs(waiting)

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from frontend.encodings import SOCKET_FORMATS
 from frontend.synthesis import Segment
 from tests.frontend.conftest import RunningServer, running_server
 from tests.frontend.fakes import CATALOGUE, FRAME_BYTES, FakeSpeech, Script, audio_of, live_audio_of
@@ -230,9 +231,10 @@ async def test_only_a_recording_that_is_copied_is_called_a_clone(
         assert (start["voice"], start["cloned"]) == (voice or "makima", cloned)
 
 
-async def test_speech_without_a_sound_has_no_beginning(client: V2Client, speech: FakeSpeech) -> None:
+@pytest.mark.parametrize("encoding", sorted(SOCKET_FORMATS))
+async def test_speech_without_a_sound_has_no_beginning(client: V2Client, speech: FakeSpeech, encoding: str) -> None:
     speech.script("Hm.", Script(frames=0))
-    await client.speak("Hm.", "u1")
+    await client.speak("Hm.", "u1", format={"encoding": encoding})
     assert (await client.ended("u1")).types == ["audio_end"]
 
 

@@ -260,7 +260,7 @@ class Delivery:
             self._observer.first_audio(time.monotonic() - listener.opened)
 
     def _poll(self, listener: _Listener) -> None:
-        if listener.utterance_id is not None and not listener.cancel_sent and listener.stream.is_cancelled():
+        if listener.utterance_id is not None and listener.stream.is_cancelled():
             self._cancel_once(listener)
 
     def _cancel_once(self, listener: _Listener) -> None:

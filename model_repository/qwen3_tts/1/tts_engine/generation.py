@@ -93,7 +93,7 @@ class Generation:
     def extend(self, utterance_id: int, ids: Sequence[int], *, complete: bool) -> None:
         """More text has come for a live utterance; for one that has ended it is too late, and nothing happens."""
         utterance = self._scheduler.find(utterance_id)
-        if utterance is None or utterance.script.complete:
+        if utterance is None:
             return
         add_text(utterance, ids, self._clock(), complete=complete, longest=self._config.max_frames)
         if utterance.generation:
@@ -182,7 +182,8 @@ class Generation:
             turns += claim.gives_way is not None
             newcomer = self._slots.seat(claim)
             if newcomer is not None:
-                newcomer.admitted = self._clock()
+                # Who waited for a slot kept nobody waiting for text.
+                newcomer.admitted = newcomer.last_text = self._clock()
                 newcomers.append(newcomer)
         if (room := self._slots.most_parked) is not None:
             self._pace.parked(room)

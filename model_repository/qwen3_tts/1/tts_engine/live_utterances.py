@@ -48,7 +48,6 @@ class LiveUtterances:
             ids = live.append(text)
             self._open[name] = (utterance_id, live)
             self._names[utterance_id] = name
-            self._ended.pop(name, None)
             begin()
             self._deliver(Appended(utterance_id, ids, complete=False))
 
@@ -77,8 +76,7 @@ class LiveUtterances:
     def refused(self, name: str) -> None:
         """An utterance `name` was not begun: text for it is on its way already, and comes too late."""
         with self._lock:
-            if name not in self._open:
-                self._remember(name)
+            self._remember(name)
 
     def ended(self, utterance_id: int) -> None:
         """An utterance has ended, live or not."""
@@ -94,5 +92,6 @@ class LiveUtterances:
 
     def _remember(self, name: str) -> None:
         self._ended[name] = None
+        self._ended.move_to_end(name)
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
