@@ -195,6 +195,22 @@ async def test_what_is_no_recording_to_clone_is_refused(
     assert os.listdir(directory) == ["makima"]
 
 
+async def test_a_full_disk_is_not_called_a_fault_of_the_recording(tmp_path: Path) -> None:
+    (tmp_path / "fine.wav").write_bytes(sound())
+    with pytest.raises(OSError, match="No space left on device"):
+        await check_recording(tmp_path / "fine.wav", Path("/dev/full"))
+
+
+async def test_voices_that_cannot_be_stored_are_the_operators_trouble(
+    server: RunningServer, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.rename(directory.parent / "elsewhere")
+    for answer in (await add(server, sound()), await call(server, "DELETE", "/v1/audio/voices/old_man-2")):
+        assert (answer.status, answer.code) == (507, "not_stored")
+        assert "cannot store its voices: No such file or directory" in answer.body["error"]["message"]
+    assert len([line for line in caplog.messages if "voices cannot be stored" in line]) == 2
+
+
 async def test_a_file_that_unpacks_to_hours_is_given_up_early(server: RunningServer, figure: Any) -> None:
     # 40 minutes of silence at 192 kHz: 900 MB of samples in a few hundred kilobytes.
     bomb = io.BytesIO()
