@@ -40,7 +40,7 @@ class UnusableRecording(Exception):
 
 
 async def check_recording(source: Path, target: Path) -> None:
-    """Makes `target` of `source` in a process of its own. Raises UnusableRecording, or OSError: it cannot be written."""
+    """Makes `target` of `source` in a process of its own. Raises UnusableRecording; OSError where the disk fails."""
     command = [sys.executable, "-I", __file__, str(source), str(target)]
     # Each thread of a numerical library reserves memory, which on a machine with many cores is more than the limit.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
