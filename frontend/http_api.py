@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quart import Blueprint, Quart, Response, g, has_request_context, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from frontend.api_page import page
@@ -95,10 +95,16 @@ def _add_errors(app: Quart, api: Blueprint, metrics: Metrics) -> None:
     @app.errorhandler(HTTPException)
     async def refuse_request(failure: HTTPException) -> Response | HTTPException:
         # A WebSocket's handshake has no request; its client sees the status alone.
-        if not (has_request_context() and request.path.startswith(("/v1/", "/api/v1/"))):
+        if not has_request_context():
             return failure
+        if request.method == "GET" and not request.path.startswith(("/v1/", "/api/v1/")):
+            return failure  # a person at a browser
         code = (failure.name or "error").lower().replace(" ", "_")
-        message = "this path is for WebSockets alone" if isinstance(failure, WebsocketMismatch) else failure.description
+        message = failure.description
+        if isinstance(failure, WebsocketMismatch):
+            message = "this path is for WebSockets alone"
+        elif isinstance(failure, NotFound):
+            message = f"nothing is at {request.path[:80]!r}; speech is at /v1/audio/speech, and /docs lists the rest"
         return await refuse(ApiError(failure.code or 500, code, message or failure.name))
 
 

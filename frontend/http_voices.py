@@ -4,9 +4,11 @@ What is said about a voice comes from its folder where the frontend can see it. 
 """
 
 import asyncio
+import contextlib
+import logging
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from frontend.recording_check import UnusableRecording, check_recording
 from frontend.settings import Settings
 from frontend.synthesis import Description
 from frontend.voice_folders import RECORDING, VOICE_ID, NoSuchVoice, VoiceExists, VoiceFolders
+
+log = logging.getLogger(__name__)
 
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 PATHS = ("/v1/audio/voices", "/api/v1/voices")
@@ -71,7 +75,8 @@ def _add_writing(api: Blueprint, writable: Callable[[], VoiceFolders], readiness
             message = f"a voice is cloned by a Base checkpoint; this one is {description.details.get('type')}"
             raise ApiError(400, "unsupported", message)
         name, manifest = _manifest(await request.form)
-        await _add(folders, name, manifest, await _recording())
+        with _storage():
+            await _add(folders, name, manifest, await _recording())
         return jsonify(_voice(name, description, manifest)), 201, {"Location": f"{PATHS[0]}/{name}"}
 
     async def remove(name: str) -> tuple[str, int]:
@@ -79,7 +84,8 @@ def _add_writing(api: Blueprint, writable: Callable[[], VoiceFolders], readiness
         if name == (await readiness.require()).details.get("default_voice"):
             raise ApiError(409, "default_voice", f"{name!r} is the default voice, which cannot be removed")
         try:
-            await asyncio.to_thread(folders.remove, name)
+            with _storage():
+                await asyncio.to_thread(folders.remove, name)
         except NoSuchVoice as problem:
             raise ApiError(404, "voice_not_found", str(problem), param="voice") from None
         return "", 204
@@ -87,6 +93,17 @@ def _add_writing(api: Blueprint, writable: Callable[[], VoiceFolders], readiness
     for path in PATHS:
         api.add_url_rule(path, f"add {path}", add, methods=["POST"])
         api.add_url_rule(f"{path}/<name>", f"remove {path}", remove, methods=["DELETE"])
+
+
+@contextlib.contextmanager
+def _storage() -> Iterator[None]:
+    """Makes a disk that is full or may not be written the operator's trouble: 507, and a line in the log."""
+    try:
+        yield
+    except OSError as problem:
+        log.error("voices cannot be stored: %s", problem)
+        reason = problem.strerror or str(problem)
+        raise ApiError(507, "not_stored", f"the server cannot store its voices: {reason}") from None
 
 
 def _voice(name: str, description: Description, manifest: Any) -> dict[str, Any]:

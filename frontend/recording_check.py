@@ -1,11 +1,12 @@
 """A sound file from a stranger as a recording to clone: `python recording_check.py SOURCE TARGET`.
 
 A process of its own with little memory and time, since what it decodes may be made to exhaust both. Writes TARGET as
-mono 24 kHz 16-bit WAV without the silence around the speech, or prints what is wrong and exits with 1. It imports
-nothing of ours, so that it runs as a file wherever the package lies.
+mono 24 kHz 16-bit WAV without the silence around the speech, or prints what is wrong and exits with 1, with 3 where
+the fault is not the recording's. It imports nothing of ours, so that it runs as a file wherever the package lies.
 """
 
 import asyncio
+import io
 import os
 import resource
 import sys
@@ -26,6 +27,7 @@ KEPT_SILENCE_SECONDS = 0.1
 MEMORY_BYTES = 2 * 1024**3
 CPU_SECONDS = 10
 WALL_SECONDS = 20.0
+NOT_WRITTEN = 3
 
 _WINDOWS_PER_SECOND = 100
 _SILENCE_BELOW_LOUDEST = 0.01
@@ -38,7 +40,7 @@ class UnusableRecording(Exception):
 
 
 async def check_recording(source: Path, target: Path) -> None:
-    """Makes `target` of `source` in a process of its own. Raises UnusableRecording."""
+    """Makes `target` of `source` in a process of its own. Raises UnusableRecording; OSError where the disk fails."""
     command = [sys.executable, "-I", __file__, str(source), str(target)]
     # Each thread of a numerical library reserves memory, which on a machine with many cores is more than the limit.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -52,8 +54,10 @@ async def check_recording(source: Path, target: Path) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    words = said.decode(errors="replace").strip()
+    if process.returncode == NOT_WRITTEN:
+        raise OSError(words)
     if process.returncode != 0:
-        words = said.decode(errors="replace").strip()
         raise UnusableRecording(words or "the recording could not be decoded with the memory and time it may take")
 
 
@@ -118,7 +122,13 @@ def main(source: str, target: str) -> int:
         print(f"the recording cannot be decoded with {MEMORY_BYTES // 1024**2} MB of memory")
         return 1
     pcm = np.rint(np.clip(speech, -1.0, 1.0) * 32_767).astype(np.int16)
-    soundfile.write(target, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    made = io.BytesIO()
+    soundfile.write(made, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    try:
+        Path(target).write_bytes(made.getvalue())
+    except OSError as problem:
+        print(problem.strerror)
+        return NOT_WRITTEN
     return 0
 
 

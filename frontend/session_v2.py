@@ -162,18 +162,19 @@ class SessionV2:
                 self._put(events.pong(name))
             case messages.Stop(drain):
                 self._stop(drain)
+            # A word or an end that is refused would spoil a request that was taken; its characters are limited.
+            case messages.Text(request_id, text):
+                self._requests.append(request_id, text)
+            case messages.End(request_id):
+                self._requests.end(request_id)
             case _ if (refused := self._life.refused(now)) is not None:
                 self._refuse_for_rate(message, refused, now)
             case messages.Start():
                 self._start(message)
             case messages.Speak():
                 self._requests.speak(message, now)
-            case messages.Text(request_id, text):
-                self._requests.append(request_id, text)
             case messages.Flush(request_id):
                 self._requests.flush(request_id)
-            case messages.End(request_id):
-                self._requests.end(request_id)
 
     def _refuse_for_rate(self, message: messages.Message, text: str, now: float) -> None:
         request_id = None if isinstance(message, messages.Start | messages.Ping | messages.Stop) else message.request_id

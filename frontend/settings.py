@@ -71,9 +71,9 @@ class Settings(BaseSettings):
     max_ahead_s: Seconds = Field(default=10.0, description="audio sent before it is due to be heard, protocol v2")
     text_idle_s: Seconds = Field(default=30.0, description="time a request waits for its first text, or after a flush")
     max_buffered_audio_s: Seconds = Field(default=2.0, description="unsent audio kept per socket")
-    message_rate_per_s: Seconds = 30.0
+    message_rate_per_s: Seconds = Field(default=30.0, description="messages that ask for work, as live text does not")
     message_burst: Count = 60
-    flood_rate_per_s: Seconds = Field(default=200.0, description="messages of any kind; above it the socket is closed")
+    flood_rate_per_s: Seconds = Field(default=1_000.0, description="messages of any kind; beyond it the socket closes")
     send_timeout_s: Seconds = Field(default=10.0, description="a send that blocks longer ends the socket")
     idle_timeout_s: Seconds = 120.0
     max_session_s: Seconds = 7_200.0

@@ -29,9 +29,10 @@ class Wanted:
 def require_free(wanted: Sequence[Wanted]) -> None:
     """Nothing, when each port can be bound now.
 
-    Raises CommandFailed naming the port and its option when it is taken, wanted twice, or out of range.
+    Raises CommandFailed naming every port that is taken, or the first wanted twice or out of range, with its option.
     """
     options: dict[int, str] = {}
+    taken: list[str] = []
     for want in wanted:
         if not 1 <= want.port <= 65535:
             raise CommandFailed(f"{want.option} {want.port} is not a port: 1 to 65535 are")
@@ -41,10 +42,11 @@ def require_free(wanted: Sequence[Wanted]) -> None:
         try:
             _bind(want.host, want.port).close()
         except OSError as error:
-            reason = error.strerror or error
-            raise CommandFailed(
-                f"port {want.port} of {want.host}: {reason}; choose another with {want.option}"
-            ) from error
+            taken.append(
+                f"port {want.port} of {want.host}: {error.strerror or error}, choose another with {want.option}"
+            )
+    if taken:
+        raise CommandFailed("; ".join(taken))
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:

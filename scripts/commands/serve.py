@@ -27,10 +27,17 @@ LOGS = REPOSITORY / ".cache" / "logs"
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(prog="serve", description="Serve Qwen3-TTS over a WebSocket.")
+    parser = argparse.ArgumentParser(
+        prog="serve",
+        description="Serve Qwen3-TTS over a WebSocket.",
+        epilog="Keys and limits are environment variables, FRONTEND_*: docs/operations.md.",
+    )
+    host, port = os.environ.get("FRONTEND_HOST") or "127.0.0.1", os.environ.get("FRONTEND_PORT") or "8080"
     parser.add_argument("--model", help="a checkpoint directory, a Hugging Face id, or demo")
-    parser.add_argument("--host", default="127.0.0.1", help="the frontend's address (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="the frontend's port (default: %(default)s)")
+    parser.add_argument("--host", default=host, help="the frontend's address (default: $FRONTEND_HOST, else 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, default=port, help="the frontend's port (default: $FRONTEND_PORT, else 8080)"
+    )
     parser.add_argument("--triton-http-port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument("--triton-grpc-port", type=int, default=8001, help="(default: %(default)s)")
     parser.add_argument("--triton-metrics-port", type=int, default=8002, help="(default: %(default)s)")
@@ -50,10 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Wanted(HOST, options.triton_metrics_port, "--triton-metrics-port"),
             ]
         )
-        require_usable_settings(FrontendAddress(options.host, options.port), os.environ)
+        environment = _environment(options)
+        require_usable_settings(FrontendAddress(options.host, options.port), environment)
         with tempfile.TemporaryDirectory(prefix="qwen3-tts-") as workspace:
             checkpoint = choose_checkpoint(options.model, os.environ, REPOSITORY / "models", Path(workspace))
-            asyncio.run(serve(_plan(options, checkpoint, Path(workspace))))
+            asyncio.run(serve(_plan(options, environment, checkpoint, Path(workspace))))
     except CommandFailed as failure:
         print(f"serve: {failure}", file=sys.stderr, flush=True)
         return 1
@@ -86,9 +94,9 @@ def _on_signals(first: Callable[[], object], later: Callable[[], object]) -> Non
         loop.add_signal_handler(number, lambda: next(actions, later)())
 
 
-def _plan(options: argparse.Namespace, checkpoint: Checkpoint, workspace: Path) -> StackPlan:
-    LOGS.mkdir(parents=True, exist_ok=True)
-    chosen = {"QWEN3_TTS_MODEL": str(checkpoint.directory)}
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    """The environment of both servers, but for the checkpoint."""
+    chosen: dict[str, str] = {}
     if options.device is not None:
         chosen["QWEN3_TTS_DEVICE"] = options.device
     if options.voices is not None:
@@ -96,7 +104,13 @@ def _plan(options: argparse.Namespace, checkpoint: Checkpoint, workspace: Path) 
             raise CommandFailed(f"--voices {options.voices}: no such directory")
         chosen["QWEN3_TTS_VOICES"] = str(options.voices.resolve())
     voices = chosen.get("QWEN3_TTS_VOICES") or os.environ.get("QWEN3_TTS_VOICES") or str(REPOSITORY / "voices")
-    chosen["FRONTEND_VOICES"] = os.environ.get("FRONTEND_VOICES", voices)
+    return {"FRONTEND_VOICES": voices, **os.environ, **chosen}
+
+
+def _plan(
+    options: argparse.Namespace, environment: Mapping[str, str], checkpoint: Checkpoint, workspace: Path
+) -> StackPlan:
+    LOGS.mkdir(parents=True, exist_ok=True)
     print(f"serve: loading {checkpoint.directory}", flush=True)
     return StackPlan(
         installation=find_installation(workspace),
@@ -104,7 +118,7 @@ def _plan(options: argparse.Namespace, checkpoint: Checkpoint, workspace: Path) 
         frontend=FrontendAddress(options.host, options.port),
         triton=TritonPorts(options.triton_http_port, options.triton_grpc_port, options.triton_metrics_port),
         log=LOGS / f"triton-{options.triton_grpc_port}.log",
-        environment={**os.environ, **chosen},
+        environment={**environment, "QWEN3_TTS_MODEL": str(checkpoint.directory)},
     )
 
 

@@ -38,6 +38,13 @@ def test_a_taken_port_is_named_with_its_option() -> None:
             require_free([Wanted(HOST, port, "--port")])
 
 
+def test_all_taken_ports_are_named_at_once() -> None:
+    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
+        ports = [server.getsockname()[1] for server in (one, other)]
+        with pytest.raises(CommandFailed, match=rf"{ports[0]} .*--port; .*{ports[1]} .*--other$"):
+            require_free([Wanted(HOST, ports[0], "--port"), Wanted(HOST, ports[1], "--other")])
+
+
 def test_one_port_for_two_purposes_is_refused() -> None:
     [port] = free_ports(1)
     with pytest.raises(CommandFailed, match=rf"{port} .*--port and --triton-grpc-port"):

@@ -69,12 +69,14 @@ def health_command(stage: str) -> list[str]:
 
 
 @cache
-def compose(profiles: str | None, **settings: str) -> dict[str, Any]:
+def compose(profiles: str | None, directory: Path = REPOSITORY, **settings: str) -> dict[str, Any]:
     """What Compose makes of compose.yaml with .env.example: interpolated, merged, checked against its schema.
 
-    profiles: comma-separated; None for those of .env.example. Raises AssertionError with what Compose complains of.
+    profiles: comma-separated; None for those of .env.example. directory: which its relative paths start from.
+    Raises AssertionError with what Compose complains of.
     """
-    command = [str(COMPOSE_PROGRAM), "--project-directory", str(REPOSITORY), "--env-file", str(ENVIRONMENT_EXAMPLE)]
+    command = [str(COMPOSE_PROGRAM), "--file", str(REPOSITORY / "compose.yaml")]
+    command += ["--project-directory", str(directory), "--env-file", str(ENVIRONMENT_EXAMPLE)]
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")} | settings
     if profiles is not None:
         environment["COMPOSE_PROFILES"] = profiles

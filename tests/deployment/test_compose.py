@@ -91,6 +91,19 @@ def test_each_setting_is_read_by_who_gets_it(name: str) -> None:
     assert given <= known.get(name, set()) | foreign
 
 
+@pytest.mark.parametrize("profile", ["gpu", "scale"])
+def test_any_setting_of_the_frontend_can_be_given_and_no_secret_of_others_reaches_it(
+    profile: str, tmp_path: Path
+) -> None:
+    (tmp_path / "frontend.env").write_text("FRONTEND_MAX_SOCKETS_PER_KEY=100\nFRONTEND_VOICE_UPLOAD=true\n")
+    made = files.compose(profile, tmp_path, VOICES_MODE="rw", HF_TOKEN="secret", GRAFANA_PASSWORD="secret")["services"]
+    [frontend] = [service for name, service in made.items() if name in FRONTENDS]
+    assert frontend["environment"]["FRONTEND_MAX_SOCKETS_PER_KEY"] == "100"
+    assert frontend["environment"]["FRONTEND_VOICE_UPLOAD"] == "true"
+    assert "secret" not in frontend["environment"].values()
+    assert not frontend["volumes"][0].get("read_only")
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_a_started_module_exists_and_knows_its_options(name: str) -> None:
     service = SERVICES[name]

@@ -64,6 +64,7 @@ def test_nothing_runs_as_root_or_can_become_it(name: str) -> None:
     assert PODS[name]["securityContext"]["runAsNonRoot"]
     assert PODS[name]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert PODS[name]["automountServiceAccountToken"] is False
+    assert PODS[name]["enableServiceLinks"] is False, "what other services are called is nobody's setting"
     for container in files.containers_of(PODS[name]):
         context = container["securityContext"]
         assert context["runAsUser"] > 0

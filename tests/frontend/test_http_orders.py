@@ -118,6 +118,9 @@ async def test_models_are_only_checked_where_that_is_wanted(speech: FakeSpeech) 
 
 async def test_wrong_paths_and_methods_are_refused_in_the_same_shape(server: RunningServer) -> None:
     assert (await ask_raw(server, b"", "/v1/audio/nothing", "GET")).error["code"] == "not_found"
+    astray = await ask_raw(server, b"{}", "/audio/speech")  # base_url without /v1
+    assert (astray.status, astray.error["code"]) == (404, "not_found")
+    assert "nothing is at '/audio/speech'; speech is at /v1/audio/speech" in astray.error["message"]
     wrong = await ask_raw(server, b"", "/v1/audio/speech", "GET")
     assert (wrong.status, wrong.error["code"]) == (405, "method_not_allowed")
 

@@ -33,8 +33,8 @@ async def test_a_flood_is_told_and_closed_with_1008(speech: FakeSpeech) -> None:
 async def test_messages_beyond_the_rate_are_refused_but_not_cancel_and_ping(speech: FakeSpeech) -> None:
     async with running_server(speech, message_burst=2, message_rate_per_s=0.5) as server, v2_client(server) as client:
         await begun(client, speech)
-        await client.speak("Two", "u2", final=False)
-        await client.send(type="text", request_id="u2", text=".")
+        await client.speak("Two.", "u2", final=False)
+        await client.send(type="flush", request_id="u2")
         error = await client.until("error")
         assert (error["code"], error["request_id"], "accepted" in error) == ("TOO_MANY_REQUESTS", "u2", False)
         assert 1000 < error["retry_after_ms"] <= 2000

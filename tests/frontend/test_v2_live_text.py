@@ -50,6 +50,18 @@ async def test_a_flush_speaks_to_the_end_and_the_request_goes_on(client: V2Clien
     assert [request.text for request in speech.requests] == ["One. ", " Two."]
 
 
+async def test_no_word_is_lost_however_fast_a_model_writes(speech: FakeSpeech) -> None:
+    async with running_server(speech, message_burst=1, message_rate_per_s=0.001) as server, v2_client(server) as client:
+        await client.speak("", "u1", final=False)
+        words = [f"{number} " for number in range(400)]
+        for word in words:
+            await client.send(type="text", request_id="u1", text=word)
+        await client.send(type="end", request_id="u1")
+        heard = await client.ended("u1")
+        assert "error" not in heard.types
+        assert (heard.terminal["reason"], heard.terminal["chars"]) == ("complete", len("".join(words)))
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 async def test_live_text_that_never_came_is_complete_and_silent(client: V2Client, text: str) -> None:
     await client.speak(text, "u1", final=False)

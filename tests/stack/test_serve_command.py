@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from commands.serve import parse
 from tests.conftest import REPOSITORY, Demo, Figure
 from tests.stack.conftest import StartServe
 from tests.stack.serving import STOP_TIMEOUT, Ports, is_alive, seconds_until
@@ -103,6 +104,20 @@ def test_an_open_door_without_a_key_is_refused_before_anything_is_loaded() -> No
     line = refusal("--model", "demo", "--host", "0.0.0.0")
     assert "FRONTEND_API_KEYS" in line
     assert "FRONTEND_AUTH" in line
+
+
+def test_its_voices_are_those_that_an_admin_may_add_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRONTEND_VOICE_UPLOAD", "true")
+    line = refusal("--model", tmp_path / "nowhere", "--voices", tmp_path)
+    assert "FRONTEND_VOICES" not in line
+    assert "nowhere: no such directory" in line
+
+
+def test_host_and_port_may_be_settings_of_the_frontend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRONTEND_HOST", "::1")
+    monkeypatch.setenv("FRONTEND_PORT", "9001")
+    assert (parse([]).host, parse([]).port) == ("::1", 9001)
+    assert parse(["--port", "9002"]).port == 9002
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
