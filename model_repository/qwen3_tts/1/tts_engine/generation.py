@@ -145,8 +145,9 @@ class Generation:
         while len(self._under_way) > (self._runner.ahead if started else 0):
             self._land()
         if started:
-            now = self._clock()
-            self._read = (now, 1) if self._reader.read_ahead(self._scheduler.running) else None
+            now, running = self._clock(), self._scheduler.running
+            unnoticed = self._pace.prompt_seconds < self._spare_seconds(running)
+            self._read = (now, 1) if unnoticed and self._reader.read_ahead(running) else None
 
     def _starving(self) -> list[Utterance]:
         """Who waits for text that has not come."""
@@ -207,8 +208,11 @@ class Generation:
             # Who is here and waits for text is held up by nobody, and no first step of theirs will end this.
             return self._pace.opening(sum(u.can_speak for u in running), comers)
         step = self._pace.step_seconds(len(running)) if running else 0.0
-        spare = tightest_lead(running, self._clock()) - step
-        return self._pace.prompts_within(max(step, min(spare, TOGETHER_SECONDS)))
+        return self._pace.prompts_within(max(step, min(self._spare_seconds(running), TOGETHER_SECONDS)))
+
+    def _spare_seconds(self, running: tuple[Utterance, ...]) -> float:
+        """How much later than now the next step may begin so that no listener notices."""
+        return tightest_lead(running, self._clock()) - self._pace.step_seconds(len(running))
 
     def _launch(self, began: float, prompts: int) -> bool:
         """Start a frame for all who can speak; false when nobody can."""
