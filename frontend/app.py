@@ -139,7 +139,8 @@ def _add_speak(
                 place.enter_context(admission.socket(who.account, who.address))
             except TooManyRequests as full:
                 metrics.refused("websocket", "TOO_MANY_REQUESTS")
-                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full)), full.retry_after_ms)
+                later_s = None if full.retry_after_ms is None else full.retry_after_ms / 1000
+                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full), later_s))
             chosen = SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.requested_subprotocols else None
             await websocket.accept(subprotocol=chosen)
             # The proxy is bound to this task's context; the session's tasks get the object behind it.

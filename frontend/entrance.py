@@ -92,10 +92,9 @@ def caller() -> Caller:
     return known
 
 
-def refuse(refusal: Refusal, retry_after_ms: int | None = None) -> Response:
+def refuse(refusal: Refusal) -> Response:
     """A refusal in the shape OpenAI's clients understand; before an upgrade, too."""
-    retry_after_s = None if retry_after_ms is None else retry_after_ms / 1000
-    error = ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=retry_after_s)
+    error = ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=refusal.retry_after_s)
     made = jsonify(error.body)
     made.status_code = refusal.status
     made.headers.update(error.headers)

@@ -143,6 +143,17 @@ async def _text(client: Client) -> str:
     return frame
 
 
+async def test_one_key_cannot_take_the_tokens_of_another() -> None:
+    client = create_app(Settings(**KEYS, max_unused_tokens=3, max_unused_tokens_per_key=2), FakeSpeech()).test_client()
+    statuses = [(await client.post("/v1/tokens", headers=bearer(SPEAKER))).status_code for _ in range(2)]
+    refusal = await client.post("/v1/tokens", headers=bearer(SPEAKER))
+    error = (await refusal.get_json())["error"]
+    assert (statuses, refusal.status_code, error["code"]) == ([200, 200], 429, "too_many_requests")
+    assert error["message"] == "2 tokens of this caller are unused, the limit is 2"
+    assert 1 <= int(refusal.headers["Retry-After"]) <= 60
+    assert (await client.post("/v1/tokens", headers=bearer(ADMIN))).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/healthz", "/readyz", "/docs", "/openapi.json"])
 async def test_the_page_and_the_health_of_the_server_are_for_everybody(app: Quart, path: str) -> None:
     assert (await app.test_client().get(path)).status_code == 200
