@@ -15,10 +15,9 @@ from quart.wrappers import Websocket
 
 from frontend.admission import Admission, Limits
 from frontend.admitted_speech import AdmittedSpeech
-from frontend.api_keys import Scope
 from frontend.conversation import SUBPROTOCOL_V2, converse
 from frontend.doors import Doors, Refusal
-from frontend.entrance import add_doors, add_page, caller, refuse
+from frontend.entrance import add_doors, add_page, caller, is_admin, refuse
 from frontend.errors import SpeechError, TooManyRequests
 from frontend.http_api import Callers, add_api
 from frontend.intake import BoundedWebsocket, QuartSocket
@@ -63,7 +62,7 @@ def create_app(
 
 
 def _require_admin() -> None:
-    if not caller().may(Scope.ADMIN):
+    if not is_admin():
         raise ApiError(403, "forbidden", "this needs an API key with the scope `admin`")
 
 
@@ -92,7 +91,8 @@ def _add_health(app: Quart, readiness: Readiness, sessions: SessionRegistry) -> 
         try:
             description = await readiness.require()
         except SpeechError as failure:
-            return {"status": "not ready", "reason": str(failure)}, 503
+            known = {"detail": failure.detail} if failure.detail and is_admin() else {}
+            return {"status": "not ready", "reason": str(failure)} | known, 503
         return _ready(description), 200
 
 

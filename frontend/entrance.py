@@ -4,6 +4,7 @@ It translates Quart's requests for doors.py and page.py, and decides nothing its
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from quart import Quart, Response, g, jsonify, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
 from frontend.addresses import client_address
+from frontend.api_keys import Scope
 from frontend.doors import Caller, Doors, Knock, Refusal
 from frontend.openai_errors import ApiError
 from frontend.page import INDEX, Page
@@ -46,6 +48,7 @@ def add_doors(app: Quart, doors: Doors, proxies: int, refused: Callable[[str, st
     async def admit(arrival: BaseRequestWebsocket, door: str, protocols: tuple[str, ...] = ()) -> Response | None:
         rule = arrival.url_rule
         if rule is None or rule.rule in OPEN:
+            _recognise(arrival, doors, proxies)
             return None
         if arrival.method == "OPTIONS":
             return _preflight(arrival, doors)
@@ -90,6 +93,19 @@ def caller() -> Caller:
     """Who made the request or opened the socket that is being served. For guarded routes only."""
     known: Caller = g.caller
     return known
+
+
+def is_admin() -> bool:
+    """Whether whoever asks has shown an admin's key; on open routes too, where it need not be shown."""
+    known: Caller | None = g.get("caller")
+    return known is not None and known.may(Scope.ADMIN)
+
+
+def _recognise(arrival: BaseRequestWebsocket, doors: Doors, proxies: int) -> None:
+    """Remembers who it is, where somebody says so who need not; a key that is wrong makes nobody of them."""
+    if "Authorization" in arrival.headers:
+        with contextlib.suppress(Refusal):
+            g.caller = doors.admit(_knock(arrival, (), proxies), _now())
 
 
 def refuse(refusal: Refusal) -> Response:
