@@ -1,4 +1,4 @@
-"""What hypercorn lacks for sound: not to try to compress it, to hear a peer who reads slowly, to forget one who left.
+"""What hypercorn lacks for sound: not to try to compress it, to hear a peer who reads slowly, to end well.
 
 Hypercorn has settings for none of it, so its classes are replaced by these. It knows nothing of messages or sessions.
 """
@@ -7,21 +7,13 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import hypercorn.protocol
 from hypercorn.asyncio import run, tcp_server
 from hypercorn.protocol import h2, h11, ws_stream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event, Ping, Pong
 
-
-class ForgetfulServer(tcp_server.TCPServer):
-    """Gives a connection back as soon as its peer has closed it.
-
-    Hypercorn keeps it for as long as it would have waited for one more request.
-    """
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
+from frontend.connection_end import ForgivingTaskGroup, FrankProtocol, LingeringServer
 
 
 class UncompressedHandshake(ws_stream.Handshake):
@@ -84,6 +76,8 @@ class AttentiveStream(ws_stream.WSStream):
 
 def install() -> None:
     """Put them in the place of hypercorn's, for all servers of this process."""
-    run.TCPServer = ForgetfulServer  # type: ignore[misc]
+    run.TCPServer = LingeringServer  # type: ignore[misc]
+    tcp_server.TaskGroup = ForgivingTaskGroup  # type: ignore[misc]
+    hypercorn.protocol.H11Protocol = FrankProtocol  # type: ignore[misc]
     ws_stream.Handshake = UncompressedHandshake  # type: ignore[misc]
     h11.WSStream = h2.WSStream = AttentiveStream  # type: ignore[misc]
