@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from types import MethodType
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
-from h11 import SEND_BODY
+from h11 import SEND_BODY, Request
 from hypercorn.asyncio import task_group, tcp_server
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
@@ -33,6 +34,14 @@ class LingeringServer(tcp_server.TCPServer):
 
     _until: float | None = None
     _closing: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            # They refer back to this, and would be garbage that only a search can find.
+            self.__dict__.pop("protocol", None)
+            self.__dict__.pop("_task_group", None)
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Closed):
@@ -74,13 +83,29 @@ class LingeringServer(tcp_server.TCPServer):
 class FrankProtocol(h11.H11Protocol):
     """Says that a connection will be closed, when it answers a request whose body is still on its way.
 
-    Hypercorn closes it and does not say so, and the client's next request on it is lost.
+    Hypercorn closes it and does not say so, and the client's next request on it is lost. And it takes targets which
+    the framework fails over; those are refused.
     """
 
     async def stream_send(self, event: events.Event) -> None:
         if isinstance(event, events.Response) and self.connection.their_state is SEND_BODY:
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
+
+    async def _create_stream(self, request: Request) -> None:
+        if _is_readable(request.target):
+            return await super()._create_stream(request)
+        await self._send_error_response(400)
+        await self.send(Closed())
+
+
+def _is_readable(target: bytes) -> bool:
+    """Whether a request's target is a path, or has one in it."""
+    path = unquote(target.partition(b"?")[0].decode("ascii"))
+    try:
+        return path.startswith("/") or urlsplit(path).path != ""
+    except ValueError:
+        return False
 
 
 class ForgivingTaskGroup(task_group.TaskGroup):

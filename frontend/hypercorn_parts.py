@@ -10,28 +10,42 @@ from typing import Any
 import hypercorn.protocol
 from hypercorn.asyncio import run, tcp_server
 from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol.events import StreamClosed
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Ping, Pong
+from wsproto.events import CloseConnection, Event, Message, Ping, Pong
+from wsproto.frame_protocol import CloseReason
 
 from frontend.connection_end import ForgivingTaskGroup, FrankProtocol, LingeringServer
 
 
 class UncompressedHandshake(ws_stream.Handshake):
-    """Leaves a client's offer to compress messages unanswered.
+    """Leaves a client's offer to compress messages unanswered, and refuses headers that are not ASCII.
 
-    Browsers make it always. Sound hardly shrinks, and trying costs more than all else that is done for a message.
+    Browsers make that offer always. Sound hardly shrinks, and trying costs more than all else that is done for a
+    message. Hypercorn fails over other bytes, without an answer.
     """
 
     def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
-        super().__init__(headers, http_version)
+        readable = [(name, value) for name, value in headers if value.isascii()]
+        super().__init__(readable, http_version)
         self.extensions = None
+        self._garbled = any(_is_handshakes(name) for name, value in headers if not value.isascii())
+
+    def is_valid(self) -> bool:
+        return not self._garbled and super().is_valid()
+
+
+def _is_handshakes(name: bytes) -> bool:
+    return name.lower().startswith(b"sec-websocket-") or name.lower() in (b"connection", b"upgrade")
 
 
 class AttentiveStream(ws_stream.WSStream):
-    """Hears a peer while sound for it waits to be read, and sends it no pings when it has gone.
+    """Hears a peer while sound for it waits to be read, tells it why it is closed, and forgets it when it has gone.
 
     Hypercorn answers pings and closes itself, behind all that waits, and reads nothing meanwhile: a peer that has
-    stopped to read could neither cancel nor leave. And its pings keep a connection until the next one would be due.
+    stopped to read could neither cancel nor leave. Its pings keep a connection until the next one would be due. It
+    drops one whose frames break the rules without a word, goes on keeping what a message has too much, and does not
+    end a connection whose handshake it refuses.
     """
 
     _owed: Pong | None = None
@@ -45,6 +59,36 @@ class AttentiveStream(ws_stream.WSStream):
         await super().handle(event)
         if self.closed:
             self._gone.set()
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            if isinstance(event, Message):
+                await self._take(event)
+            elif isinstance(event, Ping):
+                await self._send_wsproto_event(event.response())
+            elif isinstance(event, CloseConnection):
+                await self._leave(event)  # the peer's, to be answered, or wsproto's, which nobody has said yet
+            if self.closed:
+                return
+
+    async def _take(self, event: Message) -> None:
+        assert self.app_put is not None, "what sends messages was let in"
+        try:
+            self.buffer.extend(event)
+        except ws_stream.FrameTooLargeError:
+            self.buffer.clear()
+            return await self._leave(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+        if event.message_finished:
+            await self.app_put(self.buffer.to_message())
+            self.buffer.clear()
+
+    async def _leave(self, last: CloseConnection) -> None:
+        await self._send_wsproto_event(last)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        await super()._send_error_response(status_code)
+        await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _send_pings(self) -> None:
         while not self.closed:
