@@ -15,10 +15,9 @@ from quart.wrappers import Websocket
 
 from frontend.admission import Admission, Limits
 from frontend.admitted_speech import AdmittedSpeech
-from frontend.api_keys import Scope
 from frontend.conversation import SUBPROTOCOL_V2, converse
 from frontend.doors import Doors, Refusal
-from frontend.entrance import add_doors, add_page, caller, refuse
+from frontend.entrance import add_doors, add_page, caller, is_admin, refuse
 from frontend.errors import SpeechError, TooManyRequests
 from frontend.http_api import Callers, add_api
 from frontend.intake import BoundedWebsocket, QuartSocket
@@ -63,7 +62,7 @@ def create_app(
 
 
 def _require_admin() -> None:
-    if not caller().may(Scope.ADMIN):
+    if not is_admin():
         raise ApiError(403, "forbidden", "this needs an API key with the scope `admin`")
 
 
@@ -92,7 +91,8 @@ def _add_health(app: Quart, readiness: Readiness, sessions: SessionRegistry) -> 
         try:
             description = await readiness.require()
         except SpeechError as failure:
-            return {"status": "not ready", "reason": str(failure)}, 503
+            known = {"detail": failure.detail} if failure.detail and is_admin() else {}
+            return {"status": "not ready", "reason": str(failure)} | known, 503
         return _ready(description), 200
 
 
@@ -139,7 +139,8 @@ def _add_speak(
                 place.enter_context(admission.socket(who.account, who.address))
             except TooManyRequests as full:
                 metrics.refused("websocket", "TOO_MANY_REQUESTS")
-                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full)), full.retry_after_ms)
+                later_s = None if full.retry_after_ms is None else full.retry_after_ms / 1000
+                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full), later_s))
             chosen = SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.requested_subprotocols else None
             await websocket.accept(subprotocol=chosen)
             # The proxy is bound to this task's context; the session's tasks get the object behind it.

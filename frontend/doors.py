@@ -48,12 +48,13 @@ class Caller:
 
 
 class Refusal(Exception):
-    """Not in: an HTTP status, a code in the words of the protocol, and a sentence."""
+    """Not in: an HTTP status, a code in the words of the protocol, a sentence, and when to try again if it is known."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class Doors:
@@ -82,7 +83,9 @@ class Doors:
                 f"{PREFIX}HOST={settings.host} can be reached from outside, and nothing asks who comes: give "
                 f"{PREFIX}API_KEYS (scripts/make_api_key makes one), or say {PREFIX}AUTH=none to serve anyone"
             )
-        tokens = BrowserTokens(settings.token_lifetime_s, settings.max_unused_tokens)
+        tokens = BrowserTokens(
+            settings.token_lifetime_s, settings.max_unused_tokens, settings.max_unused_tokens_per_key
+        )
         return cls(keys, origins, tokens, only_loopback_names=not (said or keys))
 
     @property
@@ -114,9 +117,9 @@ class Doors:
     def issue_token(self, caller: Caller, now: float) -> tuple[str, float]:
         """A token for one socket of this caller, and its lifetime in seconds. Raises Refusal."""
         try:
-            return self._tokens.issue(caller.label, now), self._tokens.lifetime_s
+            return self._tokens.issue(caller.account, caller.label, now), self._tokens.lifetime_s
         except TooManyTokens as many:
-            raise Refusal(429, "TOO_MANY_REQUESTS", str(many)) from None
+            raise Refusal(429, "TOO_MANY_REQUESTS", str(many), many.retry_after_s) from None
 
     def _look_at_the_page(self, knock: Knock) -> None:
         if not self._origins.allows(knock.origin, knock.host):

@@ -4,6 +4,7 @@ It translates Quart's requests for doors.py and page.py, and decides nothing its
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from quart import Quart, Response, g, jsonify, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
 from frontend.addresses import client_address
+from frontend.api_keys import Scope
 from frontend.doors import Caller, Doors, Knock, Refusal
 from frontend.openai_errors import ApiError
 from frontend.page import INDEX, Page
@@ -46,6 +48,7 @@ def add_doors(app: Quart, doors: Doors, proxies: int, refused: Callable[[str, st
     async def admit(arrival: BaseRequestWebsocket, door: str, protocols: tuple[str, ...] = ()) -> Response | None:
         rule = arrival.url_rule
         if rule is None or rule.rule in OPEN:
+            _recognise(arrival, doors, proxies)
             return None
         if arrival.method == "OPTIONS":
             return _preflight(arrival, doors)
@@ -92,10 +95,22 @@ def caller() -> Caller:
     return known
 
 
-def refuse(refusal: Refusal, retry_after_ms: int | None = None) -> Response:
+def is_admin() -> bool:
+    """Whether whoever asks has shown an admin's key; on open routes too, where it need not be shown."""
+    known: Caller | None = g.get("caller")
+    return known is not None and known.may(Scope.ADMIN)
+
+
+def _recognise(arrival: BaseRequestWebsocket, doors: Doors, proxies: int) -> None:
+    """Remembers who it is, where somebody says so who need not; a key that is wrong makes nobody of them."""
+    if "Authorization" in arrival.headers:
+        with contextlib.suppress(Refusal):
+            g.caller = doors.admit(_knock(arrival, (), proxies), _now())
+
+
+def refuse(refusal: Refusal) -> Response:
     """A refusal in the shape OpenAI's clients understand; before an upgrade, too."""
-    retry_after_s = None if retry_after_ms is None else retry_after_ms / 1000
-    error = ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=retry_after_s)
+    error = ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=refusal.retry_after_s)
     made = jsonify(error.body)
     made.status_code = refusal.status
     made.headers.update(error.headers)

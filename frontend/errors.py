@@ -18,7 +18,14 @@ This module knows neither gRPC statuses (triton.py) nor the JSON codes of the wi
 
 
 class SpeechError(Exception):
-    """Root of the tree; str() is a message for the caller that names value and limit where there are any."""
+    """Root of the tree; str() is a message for the caller that names value and limit where there are any.
+
+    detail: what only those who run the server may know, as it may name addresses and files; for the log.
+    """
+
+    def __init__(self, message: str = "", *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class InvalidRequest(SpeechError):
@@ -58,7 +65,7 @@ class TooManyRequests(NotReady):
 
 
 class LoadFailed(SpeechError):
-    """The checkpoint could not be loaded; the message is the server's reason."""
+    """The checkpoint could not be loaded; the detail is the server's reason."""
 
 
 class InferenceFailed(SpeechError):

@@ -1,4 +1,4 @@
-"""What hypercorn lacks for sound: not to try to compress it, to hear a peer who reads slowly, to forget one who left.
+"""What hypercorn lacks for sound: not to try to compress it, to hear a peer who reads slowly, to end well.
 
 Hypercorn has settings for none of it, so its classes are replaced by these. It knows nothing of messages or sessions.
 """
@@ -7,49 +7,45 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import hypercorn.protocol
 from hypercorn.asyncio import run, tcp_server
 from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.protocol.events import StreamClosed
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Ping, Pong
+from wsproto.events import CloseConnection, Event, Message, Ping, Pong
+from wsproto.frame_protocol import CloseReason
 
-
-class ForgetfulServer(tcp_server.TCPServer):
-    """Gives a connection back as soon as its peer has closed it, with all that belongs to it.
-
-    Hypercorn keeps it for as long as it would have waited for one more request, and then as garbage.
-    """
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            vars(self).clear()  # most of what it holds holds it: only a search would find them
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
-
-    async def _initiate_server_close(self) -> None:
-        if vars(self):  # the time for one more request can run out in the very moment in which the peer leaves
-            await super()._initiate_server_close()
+from frontend.connection_end import ForgivingTaskGroup, FrankProtocol, LingeringServer
 
 
 class UncompressedHandshake(ws_stream.Handshake):
-    """Leaves a client's offer to compress messages unanswered.
+    """Leaves a client's offer to compress messages unanswered, and refuses headers that are not ASCII.
 
-    Browsers make it always. Sound hardly shrinks, and trying costs more than all else that is done for a message.
+    Browsers make that offer always. Sound hardly shrinks, and trying costs more than all else that is done for a
+    message. Hypercorn fails over other bytes, without an answer.
     """
 
     def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
-        super().__init__(headers, http_version)
+        readable = [(name, value) for name, value in headers if value.isascii()]
+        super().__init__(readable, http_version)
         self.extensions = None
+        self._garbled = any(_is_handshakes(name) for name, value in headers if not value.isascii())
+
+    def is_valid(self) -> bool:
+        return not self._garbled and super().is_valid()
+
+
+def _is_handshakes(name: bytes) -> bool:
+    return name.lower().startswith(b"sec-websocket-") or name.lower() in (b"connection", b"upgrade")
 
 
 class AttentiveStream(ws_stream.WSStream):
-    """Hears a peer while sound for it waits to be read, and sends it no pings when it has gone.
+    """Hears a peer while sound for it waits to be read, tells it why it is closed, and forgets it when it has gone.
 
     Hypercorn answers pings and closes itself, behind all that waits, and reads nothing meanwhile: a peer that has
-    stopped to read could neither cancel nor leave. And its pings keep a connection until the next one would be due.
+    stopped to read could neither cancel nor leave. Its pings keep a connection until the next one would be due. It
+    drops one whose frames break the rules without a word, goes on keeping what a message has too much, and does not
+    end a connection whose handshake it refuses.
     """
 
     _owed: Pong | None = None
@@ -63,6 +59,36 @@ class AttentiveStream(ws_stream.WSStream):
         await super().handle(event)
         if self.closed:
             self._gone.set()
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            if isinstance(event, Message):
+                await self._take(event)
+            elif isinstance(event, Ping):
+                await self._send_wsproto_event(event.response())
+            elif isinstance(event, CloseConnection):
+                await self._leave(event)  # the peer's, to be answered, or wsproto's, which nobody has said yet
+            if self.closed:
+                return
+
+    async def _take(self, event: Message) -> None:
+        assert self.app_put is not None, "what sends messages was let in"
+        try:
+            self.buffer.extend(event)
+        except ws_stream.FrameTooLargeError:
+            self.buffer.clear()
+            return await self._leave(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+        if event.message_finished:
+            await self.app_put(self.buffer.to_message())
+            self.buffer.clear()
+
+    async def _leave(self, last: CloseConnection) -> None:
+        await self._send_wsproto_event(last)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        await super()._send_error_response(status_code)
+        await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _send_pings(self) -> None:
         while not self.closed:
@@ -94,6 +120,8 @@ class AttentiveStream(ws_stream.WSStream):
 
 def install() -> None:
     """Put them in the place of hypercorn's, for all servers of this process."""
-    run.TCPServer = ForgetfulServer  # type: ignore[misc]
+    run.TCPServer = LingeringServer  # type: ignore[misc]
+    tcp_server.TaskGroup = ForgivingTaskGroup  # type: ignore[misc]
+    hypercorn.protocol.H11Protocol = FrankProtocol  # type: ignore[misc]
     ws_stream.Handshake = UncompressedHandshake  # type: ignore[misc]
     h11.WSStream = h2.WSStream = AttentiveStream  # type: ignore[misc]

@@ -51,7 +51,7 @@ class Readiness:
                 if self._polled_at < asked_at:
                     await self._poll()
         if self._failure is not None:
-            raise type(self._failure)(str(self._failure))
+            raise type(self._failure)(str(self._failure), detail=self._failure.detail)
         assert self.description is not None
         return self.description
 
@@ -70,14 +70,14 @@ class Readiness:
             log.exception("a question to the model has failed by a defect")
         if self._failure is None:
             self._answered_at = loop.time()
-        if str(before) != str(self._failure):
+        if _whole(before) != _whole(self._failure):
             self._tell()
         # Only now, since a poll that was cancelled has learnt nothing.
         self._polled_at = begun
 
     def _tell(self) -> None:
         if self._failure is not None:
-            log.warning("not ready: %s", " ".join(str(self._failure).split()))
+            log.warning("not ready: %s", _whole(self._failure))
         elif self.description is not None:
             log.info("ready: %s", self.description.label)
 
@@ -95,9 +95,16 @@ class Readiness:
         except NotReady as unreachable:
             return unreachable
         if status.state is ModelState.FAILED:
-            return LoadFailed(f"the model could not be loaded: {status.reason}")
+            return LoadFailed("the model could not be loaded", detail=status.reason)
         if status.state is ModelState.LOADING:
             return NotReady("the model is loading")
         if status.state is ModelState.ABSENT:
             return NotReady("the model is not loaded")
-        return NotReady(f"the model does not answer: {silence}")
+        return NotReady("the model does not answer", detail=_whole(silence))
+
+
+def _whole(failure: SpeechError | None) -> str:
+    """All that is known of it, in one line; for those who run the server."""
+    return (
+        "" if failure is None else ": ".join(" ".join(part.split()) for part in (str(failure), failure.detail) if part)
+    )

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     origins: str = Field(default="", description="web pages besides our own, comma-separated; `*` for all")
     proxies: Annotated[int, Field(ge=0, le=8)] = Field(default=0, description="trusted proxies in front of us")
     token_lifetime_s: Seconds = Field(default=60.0, description="within which a browser uses its token")
-    max_unused_tokens: Count = 10_000
+    max_unused_tokens: Count = Field(default=10_000, description="tokens of all callers together")
+    max_unused_tokens_per_key: Count = Field(default=200, description="or per address without keys")
     max_sockets_per_key: Count = 8
     max_sockets_per_address: Count = 32
     max_utterances_per_key: Count = Field(default=32, description="being made or waiting at the model")

@@ -200,7 +200,8 @@ class TritonSpeech:
         try:
             index = await self._client.get_model_repository_index(client_timeout=self._describe_timeout_s)
         except InferenceServerException as failure:
-            raise errors.NotReady(f"Triton at {self._url} does not answer: {failure.message()}") from None
+            detail = f"{self._url}: {failure.message()}"
+            raise errors.NotReady("Triton does not answer", detail=detail) from None
         versions = [entry for entry in index.models if entry.name == self._model]
         states = {entry.state for entry in versions}
         if "READY" in states:

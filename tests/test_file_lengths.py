@@ -12,15 +12,22 @@ from tests.sources import COMMANDS, EVERYTHING, FRONTEND, VERSION, name_of, tree
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 NO_RESPONSIBILITY = {"utils", "helpers", "common", "base", "core", "manager", "handler", "misc"}
-# Shell, and a few lines of Python that start a command.
+# Shell, and a few lines of Python that start a command; the page; what runs in containers.
+OTHER_LANGUAGES = {".css", ".html", ".js", ".mjs", ".sh"}
+PLACES = ("benchmarks", "deploy", "docs", "frontend", "scripts", "tests", "voices")
 SCRIPTS = sorted(p for place in ("scripts", ".ci") for p in (REPOSITORY / place).iterdir() if p.is_file())
+NO_PYTHON = SCRIPTS + sorted(
+    p for place in PLACES for p in (REPOSITORY / place).rglob("*") if p.suffix in OTHER_LANGUAGES and p.is_file()
+)
+MAX_LINE_CHARS = 120
 
 
 def test_the_walk_sees_every_folder() -> None:
-    names = {name_of(path) for path in EVERYTHING + SCRIPTS}
+    names = {name_of(path) for path in EVERYTHING + NO_PYTHON}
     assert {"model_repository/qwen3_tts/1/model.py", "frontend/app.py", "scripts/commands/render.py"} <= names
     assert {"benchmarks/peers.py", "tests/conftest.py", "tests/engine/test_pace.py"} <= names
-    assert {"scripts/serve", ".ci/run"} <= names
+    assert {"scripts/serve", ".ci/run", "tests/stack/clients_environment.sh"} <= names
+    assert {"frontend/static/app.js", "frontend/static/style.css", "frontend/static/index.html"} <= names
 
 
 def test_no_file_is_named_for_having_no_responsibility() -> None:
@@ -41,9 +48,16 @@ def test_files_and_functions_can_be_read_at_one_sitting(path: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-def test_scripts_can_be_read_at_one_sitting(path: Path) -> None:
+@pytest.mark.parametrize("path", NO_PYTHON, ids=name_of)
+def test_files_in_other_languages_can_be_read_at_one_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("path", sorted((FRONTEND / "static").glob("*.js")), ids=name_of)
+def test_a_module_of_the_page_says_what_it_is_and_keeps_its_lines_short(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("// "), "a module opens with what it is and what it does not know"
+    assert [number for number, line in enumerate(lines, 1) if len(line) > MAX_LINE_CHARS] == []
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=name_of)

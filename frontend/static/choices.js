@@ -1,6 +1,6 @@
 // How the text is to be spoken: the controls under it as fields of a `speak`, and the list of voices.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./display.js";
 
 export function wishes() {
   const chosen = { mode: "interrupt", timestamps: "segment", language: $("language").value };

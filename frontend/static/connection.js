@@ -107,7 +107,8 @@ export class Connection extends EventTarget {
     this.ready = null;
     if (code === STOPPED) this.state("closed", "Stopped. Speak connects again.");
     else if (code === IDLE) this.state("closed", "Closed while idle. Speak connects again.");
-    else this.again(code === 1006 ? "The connection broke." : reason ? `Closed: ${reason}.` : "The connection was closed.");
+    else if (code === 1006) this.again("The connection broke.");
+    else this.again(reason ? `Closed: ${reason}.` : "The connection was closed.");
   }
 
   // Waits longer each time, and never in step with the other pages that lost the same server.

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from commands import CommandFailed
-from commands.arrival import SAMPLE_RATE, Arrival, wave_file
+from commands.arrival import Arrival
 from commands.interrupts import cancelled_by_interrupt
 from commands.player import Player
+from commands.recording import OUT_HELP, SAMPLE_RATE, Recording
 from commands.speech_options import CANCELLED_STATUS, add_speech_options
 from frontend.client import Audio, ClientError, SpeechClient
 from frontend.heard import Utterance
@@ -71,7 +72,7 @@ def main() -> int:
     try:
         arrival = asyncio.run(_run(options))
     except (CommandFailed, ClientError) as failure:
-        print(f"chat: {failure}", file=sys.stderr)
+        print(f"chat: {failure}", *getattr(failure, "__notes__", ()), sep="; ", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return CANCELLED_STATUS
@@ -81,17 +82,17 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chat", description="Speak the standard input while it is being written.")
     add_speech_options(parser)
-    parser.add_argument("--out", type=Path, help="a WAV to write instead of playing")
+    parser.add_argument("--out", type=Path, help=f"a WAV to write instead of playing; {OUT_HELP}")
     return parser.parse_args()
 
 
 async def _run(options: argparse.Namespace) -> Arrival:
     wishes = {name: value for name in ("voice", "language", "instructions") if (value := getattr(options, name))}
     async with contextlib.AsyncExitStack() as stack:
+        recording = stack.enter_context(Recording(options.out)) if options.out else None
         player = None if options.out else await stack.enter_async_context(Player.start(SAMPLE_RATE))
         client = await stack.enter_async_context(SpeechClient(options.url, token=options.key))
-        file = stack.enter_context(wave_file(options.out)) if options.out else None
-        arrival = Arrival(file, player)
+        arrival = Arrival(recording, player)
         chat = Chat(client, wishes, arrival)
         with cancelled_by_interrupt(client.cancel_all):
             reading = asyncio.create_task(_read(chat, await _standard_input(), by_line=sys.stdin.isatty()))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from commands import CommandFailed
-from commands.arrival import SAMPLE_RATE, Arrival, wave_file
+from commands.arrival import Arrival
 from commands.interrupts import cancelled_by_interrupt
 from commands.player import Player
+from commands.recording import OUT_HELP, SAMPLE_RATE, Recording
 from commands.speak_v1 import speak_v1
 from commands.speech_options import CANCELLED_STATUS, add_speech_options
 from frontend.client import Audio, ClientError, OldServer, SpeechClient
@@ -27,7 +28,7 @@ def main() -> int:
     try:
         arrival = asyncio.run(_run(options))
     except (CommandFailed, ClientError) as failure:
-        print(f"speak: {failure}", file=sys.stderr)
+        print(f"speak: {failure}", *getattr(failure, "__notes__", ()), sep="; ", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return CANCELLED_STATUS
@@ -41,7 +42,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("text", help="what to say; - reads it from the standard input")
     add_speech_options(parser)
     parser.add_argument("--seed", type=int, help="the same seed and text give the same speech")
-    parser.add_argument("--out", type=Path, help=f"the WAV to write (default: {DEFAULT_OUT}, none with --play)")
+    out = f"the WAV to write (default: {DEFAULT_OUT}, none with --play); {OUT_HELP}"
+    parser.add_argument("--out", type=Path, help=out)
     parser.add_argument("--play", action="store_true", help="play the sound while it arrives")
     options = parser.parse_args()
     if options.out is None and not options.play:
@@ -54,7 +56,8 @@ async def _run(options: argparse.Namespace) -> Arrival:
     names = ("voice", "language", "instructions", "seed")
     wishes = {name: value for name in names if (value := getattr(options, name)) is not None}
     async with contextlib.AsyncExitStack() as stack:
-        # Found before connecting, so that a missing player costs no speech.
+        # Looked for before connecting, so that what is missing costs no speech.
+        recording = None if options.out is None else stack.enter_context(Recording(options.out))
         player = await stack.enter_async_context(Player.start(SAMPLE_RATE)) if options.play else None
         client = SpeechClient(options.url, token=options.key)
         old_server = False
@@ -62,8 +65,7 @@ async def _run(options: argparse.Namespace) -> Arrival:
             await stack.enter_async_context(client)
         except OldServer:
             old_server = True
-        file = None if options.out is None else stack.enter_context(wave_file(options.out))
-        arrival = Arrival(file, player)
+        arrival = Arrival(recording, player)
         if old_server:
             await speak_v1(options.url, {"type": "speak", "text": text} | wishes, arrival)
         else:

@@ -6,8 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
+from frontend.errors import InferenceFailed
 from tests.frontend.conftest import RunningServer
-from tests.frontend.fakes import FakeSpeech, live_audio_of
+from tests.frontend.fakes import FakeSpeech, Script, live_audio_of
 from tests.frontend.test_speak_command import SCRIPTS, ended, sound_of
 
 REPOSITORY = SCRIPTS.parent
@@ -24,14 +25,15 @@ async def started(server: RunningServer, *arguments: str) -> asyncio.subprocess.
 
 
 async def heard(out: Path, samples: int) -> None:
-    """Returns when so much has been written."""
+    """Returns when so much has been written of what is to be `out`."""
     async with asyncio.timeout(30):
         while _samples(out) < samples:  # noqa: ASYNC110  (another process's file)
             await asyncio.sleep(0.01)
 
 
 def _samples(out: Path) -> int:
-    return len(sound_of(out)) // 2 if out.exists() else 0
+    partial = out.with_name(f"{out.stem}.partial.wav")
+    return len(sound_of(partial)) // 2 if partial.exists() else 0
 
 
 async def test_what_is_piped_is_shown_and_spoken_while_it_is_written(server: RunningServer, tmp_path: Path) -> None:
@@ -60,6 +62,20 @@ async def test_a_writer_that_pauses_for_long_begins_a_new_utterance(
     result = await ended(process, "Two.")
     assert result.status == 0
     assert sound_of(out) == live_audio_of("One.") + live_audio_of("Two.")
+
+
+async def test_a_conversation_that_fails_leaves_an_older_recording_alone(
+    server: RunningServer, speech: FakeSpeech, tmp_path: Path
+) -> None:
+    speech.script("One.", Script(error=InferenceFailed("it broke")))
+    out, partial = tmp_path / "a.wav", tmp_path / "a.partial.wav"
+    out.write_bytes(b"an older recording")
+    result = await ended(await started(server, "--out", str(out)), "One.")
+    assert (result.status, result.err) == (
+        1,
+        f"chat: TTS_INFERENCE_FAILED: it broke; what came is in {partial}\n",
+    )
+    assert (out.read_bytes(), sound_of(partial)) == (b"an older recording", live_audio_of("One."))
 
 
 async def test_an_interrupt_cancels(server: RunningServer, speech: FakeSpeech, tmp_path: Path) -> None:

@@ -87,13 +87,29 @@ def test_a_token_is_no_key() -> None:
     assert refused(rules, bearer(token)).status == 401
 
 
-def test_unused_tokens_are_bounded_and_expired_ones_make_room() -> None:
-    tokens = BrowserTokens(60.0, 2)
-    tokens.issue("a", 0.0)
-    tokens.issue("a", 1.0)
-    with pytest.raises(TooManyTokens, match="2 tokens are unused, the limit is 2"):
-        tokens.issue("a", 59.0)
-    tokens.issue("a", 60.0)
+def test_one_caller_has_a_share_of_the_unused_tokens_and_used_and_expired_ones_make_room() -> None:
+    tokens = BrowserTokens(60.0, 5, 2)
+    first, _ = tokens.issue("a", "a", 0.0), tokens.issue("a", "a", 1.0)
+    with pytest.raises(TooManyTokens, match="2 tokens of this caller are unused, the limit is 2") as refusal:
+        tokens.issue("a", "a", 50.0)
+    assert refusal.value.retry_after_s == 10.0
+    tokens.issue("b", "b", 50.0)
+    assert tokens.redeem(first, 51.0) == (True, "a")
+    assert tokens.redeem(first, 51.0) == (False, None)
+    tokens.issue("a", "a", 51.0)
+    with pytest.raises(TooManyTokens, match="2 tokens of this caller"):
+        tokens.issue("a", "a", 60.0)
+    tokens.issue("a", "a", 61.0)
+
+
+def test_all_callers_together_are_given_no_more_tokens_than_there_is_memory_for() -> None:
+    tokens = BrowserTokens(60.0, 3, 2)
+    for second, account in enumerate(("a", "a", "b")):
+        tokens.issue(account, account, float(second))
+    with pytest.raises(TooManyTokens, match="3 tokens of all callers are unused, the limit is 3") as refusal:
+        tokens.issue("c", "c", 10.0)
+    assert refusal.value.retry_after_s == 50.0
+    tokens.issue("c", "c", 60.0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org"])

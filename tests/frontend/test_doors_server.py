@@ -16,7 +16,9 @@ from websockets.typing import Origin, Subprotocol
 
 from frontend.api_keys import Scope, entry, make_key
 from frontend.app import create_app
+from frontend.errors import NotReady
 from frontend.settings import Settings
+from frontend.synthesis import ModelState, ModelStatus
 from tests.frontend.conftest import PATIENCE_S, Client, RunningServer, running_server
 from tests.frontend.fakes import FakeSpeech, audio_of
 
@@ -143,9 +145,47 @@ async def _text(client: Client) -> str:
     return frame
 
 
+async def test_one_key_cannot_take_the_tokens_of_another() -> None:
+    client = create_app(Settings(**KEYS, max_unused_tokens=3, max_unused_tokens_per_key=2), FakeSpeech()).test_client()
+    statuses = [(await client.post("/v1/tokens", headers=bearer(SPEAKER))).status_code for _ in range(2)]
+    refusal = await client.post("/v1/tokens", headers=bearer(SPEAKER))
+    error = (await refusal.get_json())["error"]
+    assert (statuses, refusal.status_code, error["code"]) == ([200, 200], 429, "too_many_requests")
+    assert error["message"] == "2 tokens of this caller are unused, the limit is 2"
+    assert 1 <= int(refusal.headers["Retry-After"]) <= 60
+    assert (await client.post("/v1/tokens", headers=bearer(ADMIN))).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/healthz", "/readyz", "/docs", "/openapi.json"])
 async def test_the_page_and_the_health_of_the_server_are_for_everybody(app: Quart, path: str) -> None:
     assert (await app.test_client().get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(("key", "knows"), [(None, False), ("tts_wrong", False), (SPEAKER, False), (ADMIN, True)])
+async def test_why_the_model_could_not_be_loaded_is_for_the_log_and_an_admin(
+    speech: FakeSpeech, caplog: pytest.LogCaptureFixture, key: str | None, knows: bool
+) -> None:
+    speech.description = NotReady("no answer")
+    speech.status = ModelStatus(ModelState.FAILED, "no file /srv/secret/model.safetensors\n  at line 3")
+    client = create_app(Settings(**KEYS), speech).test_client()
+    answer = await client.get("/readyz", headers={} if key is None else bearer(key))
+    body = await answer.get_json()
+    assert (answer.status_code, body["reason"]) == (503, "the model could not be loaded")
+    assert body.get("detail") == (speech.status.reason if knows else None)
+    assert (
+        "not ready: the model could not be loaded: no file /srv/secret/model.safetensors at line 3" in caplog.messages
+    )
+
+
+async def test_no_speaker_is_told_where_the_models_files_or_servers_are(speech: FakeSpeech) -> None:
+    speech.description = NotReady("no answer")
+    async with running_server(speech, **KEYS) as server:
+        for status in (ModelStatus(ModelState.FAILED, "no /srv/secret"), NotReady("away", detail="secret:8001: gone")):
+            speech.status = status
+            async with connect(f"ws://{server.address}/api/v1/speak", additional_headers=bearer(SPEAKER)) as connection:
+                client = Client(connection)
+                await client.speak("Hello.")
+                assert "secret" not in await _text(client)
 
 
 async def test_every_other_route_asks_for_a_key(app: Quart) -> None:

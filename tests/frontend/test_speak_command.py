@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from frontend.errors import InferenceFailed
 from tests.frontend.conftest import RunningServer
 from tests.frontend.fakes import FakeSpeech, Script, audio_of
 
@@ -86,11 +87,11 @@ async def test_an_interrupt_cancels_and_leaves_a_valid_file(
     server: RunningServer, speech: FakeSpeech, tmp_path: Path
 ) -> None:
     script = speech.script("Long.", Script(frames=9, hold_after=2))
-    out = tmp_path / "a.wav"
+    out, partial = tmp_path / "a.wav", tmp_path / "a.partial.wav"
     process = await started(server, "Long.", "--out", str(out))
     await asyncio.wait_for(script.held.wait(), 30)
     async with asyncio.timeout(10):
-        while not out.exists() or sound_of(out) != audio_of("Long.", frames=2):  # noqa: ASYNC110  (another process's file)
+        while not partial.exists() or sound_of(partial) != audio_of("Long.", frames=2):  # noqa: ASYNC110  (another's file)
             await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)
     result = await ended(process)
@@ -98,6 +99,7 @@ async def test_an_interrupt_cancels_and_leaves_a_valid_file(
     assert result.out.endswith("(cancelled)\n")
     assert sound_of(out) == audio_of("Long.", frames=2)
     assert speech.active == 0
+    assert os.listdir(tmp_path) == [out.name]
 
 
 async def test_an_error_is_one_line_and_a_failure(server: RunningServer, tmp_path: Path) -> None:
@@ -126,6 +128,45 @@ async def test_a_file_that_cannot_be_written_is_one_line(server: RunningServer, 
     out = tmp_path / "none" / "a.wav"
     result = await ended(await started(server, "Hello.", "--out", str(out)))
     assert result == Ended(1, "", f"speak: cannot write {out}: No such file or directory\n")
+    assert server.speech.requests == []
+
+
+async def test_a_request_that_fails_before_its_first_sound_leaves_an_older_recording_alone(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.wav"
+    out.write_bytes(b"an older recording")
+    result = await ended(await started(server, "  ", "--out", str(out)))
+    assert (result.status, out.read_bytes()) == (1, b"an older recording")
+    assert os.listdir(tmp_path) == [out.name]
+
+
+async def test_what_came_before_a_failure_is_kept_under_a_name_that_says_so(
+    server: RunningServer, speech: FakeSpeech, tmp_path: Path
+) -> None:
+    speech.script("Fail.", Script(frames=2, error=InferenceFailed("it broke")))
+    out, partial = tmp_path / "a.wav", tmp_path / "a.partial.wav"
+    out.write_bytes(b"an older recording")
+    result = await ended(await started(server, "Fail.", "--out", str(out)))
+    assert result == Ended(1, "", f"speak: TTS_INFERENCE_FAILED: it broke; what came is in {partial}\n")
+    assert (out.read_bytes(), sound_of(partial)) == (b"an older recording", audio_of("Fail.", frames=2))
+    result = await ended(await started(server, "Hello.", "--out", str(out)))
+    assert (result.status, sound_of(out)) == (0, audio_of("Hello."))
+    assert os.listdir(tmp_path) == [out.name], "what is whole takes the place of what is not"
+
+
+async def test_a_link_goes_on_pointing_at_what_is_replaced(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link, real = tmp_path / "link.wav", tmp_path / "real" / "a.wav"
+    real.write_bytes(b"an older recording")
+    link.symlink_to(real)
+    result = await ended(await started(server, "Hello.", "--out", str(link)))
+    assert (result.status, link.is_symlink(), sound_of(real)) == (0, True, audio_of("Hello."))
+
+
+async def test_a_device_is_written_to_and_not_replaced(server: RunningServer) -> None:
+    result = await ended(await started(server, "Hello.", "--out", "/dev/null"))
+    assert (result.status, stat.S_ISCHR(os.stat("/dev/null").st_mode)) == (0, True)
 
 
 async def test_playing_pipes_the_sound_into_the_player(server: RunningServer, tmp_path: Path) -> None:

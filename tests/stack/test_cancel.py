@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import Figure
 from tests.stack.serving import Serve, seconds_until
-from tests.stack.speaking import CANCELLED, COMPLETE, Heard, ask, listen, speak, stream
+from tests.stack.speaking import CANCELLED, COMPLETE, Heard, ask, infer, listen, speak, stream
 
 pytestmark = pytest.mark.stack
 
@@ -114,3 +114,12 @@ async def test_an_utterance_is_cancelled_by_its_name_from_another_stream(stack: 
     await seconds_until(lambda: is_idle(stack), LOST_LIMIT)
     await cancel()
     assert is_idle(stack), "a name that is nobody's any more does no harm"
+
+
+async def test_a_name_as_long_as_names_may_be_is_taken_and_a_longer_one_refused(stack: Serve) -> None:
+    address = f"127.0.0.1:{stack.ports.triton_grpc}"
+    assert (await infer(address, {"text": "Short.", "utterance": "ü" * 256}))[1]["reason"] in ("complete", "max_length")
+    refusal = r"utterance must have at most 256 characters, got 257: 'ü{32}'…"
+    for request in ({"text": "Short.", "utterance": "ü" * 257}, {"cancel": True, "utterance": "ü" * 257}):
+        with pytest.raises(InferenceServerException, match=refusal):
+            await infer(address, request)

@@ -49,6 +49,7 @@ _NUMBERS = (
 _ARRAYS = ("reference_audio",)
 INPUTS = (*_TEXTS, *_NUMBERS, *_ARRAYS, "acknowledge", "cancel", "describe")
 OUTPUTS = ("audio", "info")
+_MAX_NAME_CHARS = 256  # of an utterance: names are kept, compared and sent about as long as their utterances live
 
 # Names of pb_utils.TritonError's codes: Triton fills pb_utils in only after it has imported this file.
 _STATUS = {
@@ -209,7 +210,7 @@ def _is_set(request, name):
 
 
 def _name(request):
-    """The utterance a request is about. Raises InvalidRequest when it names none."""
+    """The utterance a request is about. Raises InvalidRequest when it names none, or one that can be none."""
     tensor = pb_utils.get_input_tensor_by_name(request, "utterance")
     if tensor is None:
         raise InvalidRequest("cancel needs utterance, the name of what is to be cancelled")
@@ -217,7 +218,7 @@ def _name(request):
 
 
 def _speak(request):
-    """Raises InvalidRequest for a missing text and for text that is not UTF-8."""
+    """Raises InvalidRequest for a missing text, for text that is not UTF-8, and for a name that is too long."""
     values = {}
     for tensor in request.inputs():
         name = tensor.name()
@@ -235,9 +236,12 @@ def _speak(request):
 
 def _text(name, data):
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name} is not valid UTF-8: {error}") from error
+    if name == "utterance" and len(text) > _MAX_NAME_CHARS:
+        raise InvalidRequest(f"{name} must have at most {_MAX_NAME_CHARS} characters, got {len(text)}: {text[:32]!r}…")
+    return text
 
 
 def _notice(values):
