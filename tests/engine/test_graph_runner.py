@@ -3,6 +3,7 @@
 What only a card can show stands in test_gpu.py.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +70,12 @@ def test_every_size_is_recorded_once_the_largest_first_and_in_one_pool(pair: Pai
     sizes = [len(graph.recording.operations) > 1_000 for graph in pair.cuda.graphs]
     assert all(sizes)
     assert len(pair.cuda.pools) == 1
+
+
+def test_before_anybody_listens_each_recording_has_run_once_and_nothing_was_freed_into_one(pair: Pair) -> None:
+    assert [graph.replays for graph in pair.cuda.graphs] == [1] * 4
+    assert not pair.cuda.garbage_sought
+    assert gc.isenabled()
 
 
 def test_recorded_steps_make_the_frames_of_steps_whoever_runs_and_is_held(pair: Pair) -> None:
