@@ -111,10 +111,14 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     }
 
 
+# Small and odd ones, the predictor's and the talker's.
+_VOCABULARIES = (3, 64, 200, 1_088, 2_048, 3_072)
+
+
 def choice(number: int) -> dict[str, float]:
     """Rows of every kind: greedy, hot and cold, top-k with ties at its end, top-p, ids without mass, small numbers."""
     choose = random.Random(number)
-    rows, vocab = 12, choose.choice((3, 64, 200, 1_088, 2_048))
+    rows, vocab = 12, _VOCABULARIES[-1 - number % len(_VOCABULARIES)]
     scores = draw(rows, vocab) * choose.choice((0.3, 2.0, 8.0))
     if number % 2:
         scores = (2 * scores).round() / 2  # many equal, and both zeros

@@ -71,6 +71,9 @@ def test_random_numbers_and_choices_are_the_same(differences: dict[str, dict[str
     assert differences["float32"]["codes chosen"] == 0
     assert differences["step"]["first codes"] == differences["step"]["seen"] == 0
     assert differences["step"]["entered"] == 0, "a row of a table as it stands"
+    released = differences["released"]
+    assert released["ids"] == 3_072
+    assert released["first codes"] == released["seen"] == released["entered"] == 0
 
 
 def test_steps_made_with_kernels_say_what_steps_without_say(

@@ -81,8 +81,8 @@ class FrameGraphs:
 def _garbage_left() -> Iterator[None]:
     """Look for garbage now, and not again before the block ends.
 
-    What a search for it frees while a recording is made, say the graphs of an engine that is gone, would call the driver
-    in the middle of that recording.
+    What a search for it frees while a recording is made, say the graphs of an engine that is gone, would call the
+    driver in the middle of that recording.
     """
     gc.collect()
     was_on = gc.isenabled()
