@@ -12,11 +12,15 @@ from benchmarks.peer_process import PeerFailed, interpreter
 
 RATES = "1,2,4,8,10,12,16,20,24,32,40"
 CHECKPOINT, CARD, PLAIN = "checkpoint-0.6b", "card", "engine-0.6b-plain"
+# From the plainest on: what is shared out begins in this order.
+GPU_TESTS = ("tests/benchmarks/test_gpu_card.py", "tests/engine/test_gpu_released.py", "tests/engine/test_gpu.py")
 # Of these the benchmarks need so little that a stand-in (benchmarks/absent) will do.
 DISPENSABLE = ("sentencex", "soundfile", "soxr")
 _ENGINE = ("torch", "numpy", "safetensors", "tokenizers")
 # Tests spend their time compiling kernels, which several processes do at once.
 _TEST_PROCESSES = 6
+# One that hangs on a card would otherwise take the time of all others.
+_TEST_LIMIT_S = 100
 # Packages whose import name is not what they are installed by.
 _INSTALLED_AS = {"pytriton": "nvidia-pytriton", "grpc": "grpcio", "pytest_asyncio": "pytest-asyncio"}
 _TRITON = ("tritonclient", "grpc", "pytriton")
@@ -45,20 +49,20 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
         yield Part(CHECKPOINT, made, _ENGINE, 30)
     # First what all others stand on; it says whether they may use our kernels.
     yield Part(CARD, ("benchmarks.gpu_card", *small, *common), _ENGINE, 45)
-    yield Part("tests", _tests(on_gpu=device.startswith("cuda")), (*_ENGINE, "pytest", "hypothesis"), 120)
+    yield Part("tests", _tests(on_gpu=device.startswith("cuda")), (*_ENGINE, "pytest", "hypothesis"), 150)
     quick = smoke or ("--quick",)
-    yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 120)
-    yield Part("engine-1.7b", ("benchmarks.engine", *large, *common, *quick), _ENGINE, 120)
+    yield Part("engine-0.6b", ("benchmarks.engine", *small, *common, *quick), _ENGINE, 110)
+    yield Part("engine-1.7b", ("benchmarks.engine", *large, *common, *quick), _ENGINE, 110)
     brief = smoke or ("--dtypes", "bfloat16", "--frames", "25", "--repeats", "3")
-    yield Part("peers", ("benchmarks.peers", *small, *common, *brief), _ENGINE, 80, _official_missing())
+    yield Part("peers", ("benchmarks.peers", *small, *common, *brief), _ENGINE, 60, _official_missing())
     doors = _doors()
     serving = ("benchmarks.serving", "--model", _served(options, kept), *common, "--doors", ",".join(doors))
     few = smoke or ("--quick", "--batches", "1,8,64")
     load = smoke or ("--rates", RATES, "--seconds", f"{options.seconds:g}", "--dtype", "bfloat16")
-    yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 180, _closed_doors(doors))
+    yield Part("serving", (*serving, *load), ("benchmarks.serving", *_ENGINE), 150, _closed_doors(doors))
     # Last: what the kernels are worth, and figures even where they do not run.
     plain = (*small, *common, *few, "--kernels", "off")
-    yield Part(PLAIN, ("benchmarks.engine", *plain), _ENGINE, 60)
+    yield Part(PLAIN, ("benchmarks.engine", *plain), _ENGINE, 50)
 
 
 def _tests(*, on_gpu: bool) -> tuple[str, ...]:
@@ -67,7 +71,8 @@ def _tests(*, on_gpu: bool) -> tuple[str, ...]:
     if not on_gpu:
         return ("pytest", *told, "tests/engine/test_devices.py")
     shared_out = ("-n", str(_TEST_PROCESSES)) if is_there("xdist") else ()
-    return ("pytest", *told, *shared_out, "-m", "gpu", "tests/engine/test_gpu.py")
+    one_by_one = ("--timeout", str(_TEST_LIMIT_S)) if is_there("pytest_timeout") else ()
+    return ("pytest", *told, *shared_out, *one_by_one, "-m", "gpu", *GPU_TESTS)
 
 
 def missing(part: Part) -> list[str]:

@@ -58,8 +58,10 @@ def test_packages_the_engine_hardly_needs_may_be_absent(
 
 def test_the_tests_that_need_a_card_are_asked_for_by_their_mark() -> None:
     asked = gpu_parts._tests(on_gpu=True)
-    assert asked[-3:] == ("-m", "gpu", "tests/engine/test_gpu.py")
-    assert (gpu.REPOSITORY / asked[-1]).is_file()
+    assert asked[-5:] == ("-m", "gpu", *gpu_parts.GPU_TESTS)
+    files = (path for path in gpu.REPOSITORY.glob("tests/**/test_*.py") if path != Path(__file__).resolve())
+    marked = {str(path.relative_to(gpu.REPOSITORY)) for path in files if "pytest.mark.gpu" in path.read_text()}
+    assert marked == set(gpu_parts.GPU_TESTS)
 
 
 def test_all_parts_are_planned_for_less_than_ten_minutes(tmp_path: Path) -> None:
