@@ -128,8 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"benchmark gpu: no part is called {', '.join(unknown)}; {there_are}", file=sys.stderr)
             return 2
         rows: list[Row] = []
+        planned = [part for part in planned if part.name in wanted]
         try:
-            _run_all(options, [part for part in planned if part.name in wanted], rows)
+            _run_all(options, list(planned), rows)
         finally:
             print(*_summary(planned, rows), sep="\n", flush=True)
     redraw(options.out / "gpu.json")

@@ -43,7 +43,11 @@ def digest(log: Path, results: Iterable[Path]) -> str:
         tables = [f"its results cannot be read: {type(error).__name__}: {error}", *_of_log(log)]
     lines, most = tables or _of_log(log), LIMITS.get(log.stem.partition("-")[0], MOST_CHARACTERS)
     text = "\n".join(line[:_LONGEST_LINE] for line in lines)
-    return text if len(text) <= most else f"{text[:most]}\n… ({log.name} has the rest)"
+    if len(text) <= most:
+        return text
+    if tables or log.stem == "tests":
+        return f"{text[:most]}\n… ({log.name} has the rest)"
+    return f"({log.name} has the rest) …\n{text[-most:]}"  # of last words the last count
 
 
 def _of_results(kept: dict[str, Any]) -> list[str]:

@@ -46,7 +46,7 @@ def parts(options: argparse.Namespace, kept: Path) -> Iterator[Part]:
     common = ("--device", device, "--out", out)
     if not options.smoke and not (kept / "random-0.6b" / "config.json").is_file():
         made = ("commands.demo_checkpoint", str(kept / "random-0.6b"), "--size", "0b6", "--full-size")
-        yield Part(CHECKPOINT, made, _ENGINE, 30)
+        yield Part(CHECKPOINT, made, _ENGINE, 45)
     # First what all others stand on; it says whether they may use our kernels.
     yield Part(CARD, ("benchmarks.gpu_card", *small, *common), _ENGINE, 45)
     yield Part("tests", _tests(on_gpu=device.startswith("cuda")), (*_ENGINE, "pytest", "hypothesis"), 150)

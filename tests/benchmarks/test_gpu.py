@@ -143,7 +143,17 @@ def test_one_who_ends_it_is_told_what_there_is(tmp_path: Path) -> None:
     import sys
 
     program = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.gpu", str(tmp_path), "--device", "cpu", "--smoke", "--only", "engine-0.6b"],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.gpu",
+            str(tmp_path),
+            "--device",
+            "cpu",
+            "--smoke",
+            "--only",
+            "engine-0.6b,peers",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         cwd=gpu.REPOSITORY,
@@ -153,4 +163,4 @@ def test_one_who_ends_it_is_told_what_there_is(tmp_path: Path) -> None:
     program.send_signal(signal.SIGTERM)
     told, _ = program.communicate(timeout=60)
     assert program.returncode == 128 + signal.SIGTERM
-    assert told.splitlines()[-1] == "engine-0.6b-plain: not begun"
+    assert told.splitlines()[-1] == "peers: not begun"

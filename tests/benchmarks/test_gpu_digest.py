@@ -87,6 +87,11 @@ def test_a_part_that_left_nothing_shows_its_last_words_and_one_that_left_much_is
     log.write_text("\n".join(f"line {number}" for number in range(100)))
     assert digest(log, []).splitlines() == [f"line {number}" for number in range(92, 100)]
     assert digest(tmp_path / "absent.log", []) == ""
+    log.write_text("\n".join(f"{number} {'long ' * 60}" for number in range(100)) + "\nwhy it failed")
+    long = tmp_path / "peers.log"
+    log.rename(long)
+    assert digest(long, []).startswith("(peers.log has the rest) …")
+    assert digest(long, []).endswith("why it failed")
     much = digest(log, [kept(tmp_path, "serving", [{"door": f"door {number}"} for number in range(900)])])
     assert LIMITS["serving"] < len(much) < LIMITS["serving"] + 50
     assert much.endswith("… (serving.log has the rest)")
