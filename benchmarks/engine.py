@@ -9,6 +9,7 @@ at best (rates.py), and the ratio of the two.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     checkpoints.add_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--kernels", default="auto", help="our kernels on a GPU: auto, on or off (default auto)")
+    kernels = os.environ.get("QWEN3_TTS_KERNELS", "auto")
+    parser.add_argument("--kernels", default=kernels, help="our kernels on a GPU: auto, on or off (default: as served)")
     parser.add_argument(
         "--tf32", default="auto", help="float32 products on a GPU in TF32: auto, on or off (default auto)"
     )

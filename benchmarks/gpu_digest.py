@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from benchmarks.tables import Row, cell
 
 PARTS = ("talker", "predictor", "sampling", "codec")
 """Of a frame step; they stand in its row. Their own module would bring the engine along."""
+LIMITS = {"checkpoint": 200, "card": 900, "engine": 1_650, "peers": 700, "serving": 1_650}
 MOST_CHARACTERS = 1_800
-"""Of one part: all of them together stay below what a terminal's tail or a message holds (12,000)."""
+"""Of one part, by the beginning of its name, and of any other: all of them together, with a line above each and how
+they ended, stay below what a terminal's tail or a message holds (12,000)."""
 _ENGINE = ("what", "batch", "length", "measured_ms", "floor_ms", "ratio", *(f"{part}_ms" for part in PARTS))
 _COLUMNS = {
     "engine": (*_ENGINE, "audio_s_per_s"),
@@ -27,17 +30,24 @@ _COLUMNS = {
     ),
 }
 _RATES = ("copy_gb_per_s", "read_gb_per_s", "tflops_bfloat16", "tflops_float32")
-_TOLD_BY_TESTS = re.compile(r"\b(FAILED|ERROR)\b|^E  |\b(passed|failed|skipped|errors?)\b.* in \d")
+_END_OF_TESTS = re.compile(r"\b(passed|failed|skipped|errors?)\b.* in \d")
 _FIGURES = re.compile(r"^=+ figures =+\n(.*?)^=", re.MULTILINE | re.DOTALL)
 _LONGEST_LINE = 160
 
 
 def digest(log: Path, results: Iterable[Path]) -> str:
-    """The essence of results that a part left, or of its log where it left none; at most MOST_CHARACTERS."""
-    tables = [line for path in results for line in _of_results(json.loads(path.read_text(encoding="utf-8")))]
-    lines = tables or _of_log(log)
+    """The essence of results that a part left, or of its log where it left none; no more than its limit."""
+    try:
+        tables = [line for path in results for line in _of_results(json.loads(path.read_text(encoding="utf-8")))]
+    except (OSError, ValueError, LookupError) as error:  # what one part left must not keep the next from running
+        tables = [f"its results cannot be read: {type(error).__name__}: {error}", *_of_log(log)]
+    lines, most = tables or _of_log(log), LIMITS.get(log.stem.partition("-")[0], MOST_CHARACTERS)
     text = "\n".join(line[:_LONGEST_LINE] for line in lines)
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}\n… ({log.name} has the rest)"
+    if len(text) <= most:
+        return text
+    if tables or log.stem == "tests":
+        return f"{text[:most]}\n… ({log.name} has the rest)"
+    return f"({log.name} has the rest) …\n{text[-most:]}"  # of last words the last count
 
 
 def _of_results(kept: dict[str, Any]) -> list[str]:
@@ -63,11 +73,23 @@ def _brief(value: object) -> str:
 
 
 def _of_log(log: Path) -> list[str]:
-    """Of a run of tests what failed, what was measured and how many passed; of another program its last lines."""
+    """Of tests how many passed, what failed and why, and what was measured; of another program its last lines."""
     if not log.is_file():
         return []
     text = log.read_text(encoding="utf-8", errors="replace")
     if log.stem != "tests":
         return text.splitlines()[-8:]
-    told, figures = [line for line in text.splitlines() if _TOLD_BY_TESTS.search(line)], _FIGURES.search(text)
-    return [*told, *(figures[1].splitlines() if figures is not None else [])]
+    lines, figures = text.splitlines(), _FIGURES.search(text)
+    ends = [line for line in lines if _END_OF_TESTS.search(line)]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR "))]
+    # Without an end, as when there was no time for one, what each test came to stands in a line of its own.
+    if not ends:
+        ends = [f"no end; {sum(' PASSED' in line for line in lines)} tests have passed"]
+        failed = [line for line in lines if " FAILED" in line or " ERROR" in line]
+    reasons = dict.fromkeys(line for before, line in pairwise(["", *lines]) if _is_reason(line, before))
+    return [*ends, *failed, *reasons, *(figures[1].splitlines() if figures is not None else [])]
+
+
+def _is_reason(line: str, before: str) -> bool:
+    """Whether a line of pytest's is the first of several that say why a test failed."""
+    return line.startswith("E  ") and not before.startswith("E  ")

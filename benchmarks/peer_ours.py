@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peer_worker import Job, Spoken
-from tts_engine import Engine, EngineConfig, Outcome, Speak, SpokenSegment
+from tts_engine import Acceleration, Engine, EngineConfig, Outcome, Speak, SpokenSegment
 
 BATCH = 8
 DEADLINE_S = 1_200
@@ -51,7 +52,10 @@ class Ours:
     def __init__(self, checkpoint: str, device: str, dtype: str) -> None:
         # Texts are spoken whole, as the official package does.
         config = EngineConfig(slots=BATCH, max_frames=256, segment_tokens=600, max_text_tokens=600)
-        self._engine = Engine.load(Path(checkpoint), config, voices=None, device=device, dtype=dtype)
+        acceleration = Acceleration(kernels=os.environ.get("QWEN3_TTS_KERNELS", "auto"))
+        self._engine = Engine.load(
+            Path(checkpoint), config, voices=None, device=device, dtype=dtype, acceleration=acceleration
+        )
         self._engine.start()
         speakers = self._engine.describe()["speakers"]
         assert isinstance(speakers, list)

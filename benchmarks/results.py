@@ -65,7 +65,11 @@ def keep(results: Results, folder: Path, chart: Chart) -> Path:
     }
     path = folder / f"{results.benchmark}.json"
     # allow_nan: a figure that is not a number is a fault of the benchmark and must not be written as one
-    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Whoever is ended in the middle of it leaves what was kept before, not half of what is new.
+    fresh = path.with_name(f".{path.name}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
     path.with_suffix(".md").write_text(_page(kept), encoding="utf-8")
     return path
 

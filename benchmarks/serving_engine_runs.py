@@ -5,6 +5,7 @@ Knows no server and no other process.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from benchmarks.serving_engine import EnginePlan
 from benchmarks.serving_instant import InstantEngine
 from benchmarks.serving_listener import Hearing
 from benchmarks.serving_load import PATIENCE_S, Request
-from tts_engine import Engine, EngineConfig, Outcome, Overloaded, Speak, SpokenSegment, TtsError
+from tts_engine import Acceleration, Engine, EngineConfig, Outcome, Overloaded, Speak, SpokenSegment, TtsError
 
 _WARM_UP = Request(0.0, "Hello there.", 0)
 
@@ -51,7 +52,10 @@ def engine_runs(plan: EnginePlan, runs: Sequence[Sequence[Request]]) -> Iterator
     """What was heard in each run, when it is over. Raises LoadError."""
     kind = InstantEngine if plan.instant else Engine
     config = EngineConfig.from_parameters(plan.parameters)
-    engine = kind.load(plan.checkpoint, config, plan.voices, device=plan.device, dtype=plan.dtype)
+    acceleration = Acceleration(kernels=os.environ.get("QWEN3_TTS_KERNELS", "auto"))
+    engine = kind.load(
+        plan.checkpoint, config, plan.voices, device=plan.device, dtype=plan.dtype, acceleration=acceleration
+    )
     engine.start()
     try:
         _drive(engine, [_WARM_UP])

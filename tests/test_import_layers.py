@@ -43,7 +43,7 @@ ENGINE_LAYERS: dict[str, set[str]] = {
     "manifests": {"audio", "config", "errors"},
     "voice_library": {"errors", "manifests"},
     "voices": {"audio", "errors", "manifests", "model_config", "voice_library"},
-    "voice_encoder": {"audio", "errors", "manifests", "networks", "threads"},
+    "voice_encoder": {"audio", "config", "errors", "manifests", "networks", "threads"},
     "playback": set(),
     "prompt": {"errors", "model_config", "text", "voices"},
     "checkpoint": {"codec_config", "errors", "model_config", "networks", "voice_encoder", "weights"},

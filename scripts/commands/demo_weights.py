@@ -32,7 +32,7 @@ def _set(block: torch.Tensor, pin: Pin, first_row: int) -> None:
         block[inside, pin.columns.start : pin.columns.stop] = pin.value
 
 
-def _blocks(spec: TensorSpec, seed: int, device: str) -> Iterator[torch.Tensor]:
+def drawn_blocks(spec: TensorSpec, seed: int, device: str) -> Iterator[torch.Tensor]:
     """The tensor's values (rows, *rest) float32 on `device`, a block of rows at a time."""
     digest = hashlib.sha256(f"{seed}/{spec.name}".encode()).digest()
     generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -70,7 +70,7 @@ def write_file(path: Path, specs: Sequence[TensorSpec], dtype: torch.dtype, seed
     with path.open("wb") as file:
         file.write(_header(specs, dtype))
         for spec in specs:
-            for block in _blocks(spec, seed, device):
+            for block in drawn_blocks(spec, seed, device):
                 raw = block.to(dtype).cpu().flatten().view(torch.uint8)
                 file.write(raw.numpy().data)
 

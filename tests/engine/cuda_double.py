@@ -4,6 +4,7 @@ Graphs are recordings (recording.py): what they were given when they were record
 There is one order of work, that of the calls, so it shows mistakes of the host, not of streams.
 """
 
+import gc
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -54,16 +55,18 @@ class Graph:
 
 
 class CudaDouble:
-    """What was recorded, and in which pools."""
+    """What was recorded, in which pools, and whether garbage was searched for meanwhile."""
 
     def __init__(self) -> None:
         self.graphs: list[Graph] = []
         self.pools: set[object] = set()
+        self.garbage_sought = False
 
     @contextmanager
     def graph(self, graph: Graph, *, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
         self.graphs.append(graph)
         self.pools.add(pool)
+        self.garbage_sought |= gc.isenabled()
         with graph.recording:
             yield
 

@@ -46,28 +46,34 @@ def attention_of(shapes: Shapes, dtype: torch.dtype, hidden: int) -> tuple[Atten
 def attention(dtype: torch.dtype, number: int) -> dict[str, float]:
     """A step at random positions, or a span of one or two tokens, over a cache that holds other numbers."""
     choose = random.Random(number)
-    shapes = SHAPES[number % len(SHAPES)]
-    length, slots, rows = choose.choice((3, 60, 130, 300)), 4, choose.randint(1, 3)
+    length, rows = choose.choice((3, 60, 130, 300)), choose.randint(1, 3)
+    tokens = choose.randint(1, 2) if number % 3 == 0 else 0
+    return attention_over(SHAPES[number % len(SHAPES)], dtype, length, rows, tokens, choose)
+
+
+def attention_over(
+    shapes: Shapes, dtype: torch.dtype, length: int, rows: int, tokens: int, choose: random.Random
+) -> dict[str, float]:
+    """Attention of one of two layers over a cache of `length` positions: a span of so many tokens, or 0 for a step."""
     layer, hidden = choose.randint(0, 1), 48
     block, config = attention_of(shapes, dtype, hidden)
-    caches = [KeyValueCache(layers=2, slots=slots, kv_heads=shapes.shared, length=length, head_dim=shapes.width,
+    caches = [KeyValueCache(layers=2, slots=rows + 1, kv_heads=shapes.shared, length=length, head_dim=shapes.width,
                             device=torch.get_default_device(), dtype=dtype) for _ in range(2)]  # fmt: skip
     for name in ("keys", "values"):
         getattr(caches[0], name).normal_()
         getattr(caches[1], name).copy_(getattr(caches[0], name))
     table = rotary_table(length, shapes.width, 1e4, torch.get_default_device(), dtype)
-    if number % 3:
+    if not tokens:
         positions = torch.tensor([choose.randrange(length) for _ in range(rows)])
         views = [cache.step(positions, length) for cache in caches]
-        tokens, rotary = 1, table.at(positions[:, None])
+        rotary = table.at(positions[:, None])
         mask = (torch.arange(length) <= positions[:, None])[:, None, None]
     else:
-        tokens = choose.randint(1, 2)
         start = choose.randint(0, length - tokens)
         views = [cache.span(slice(0, rows), start) for cache in caches]
         rotary = table.span(start, start + tokens)
         mask = torch.ones(tokens, start + tokens, dtype=torch.bool).tril(start)
-    x = draw(rows, tokens, hidden, dtype=dtype)
+    x = draw(rows, tokens or 1, hidden, dtype=dtype)
     kernels.choose(on=True)
     ours = block.over(x, config, rotary, views[0], layer, None)
     kernels.choose(on=False)
@@ -111,10 +117,14 @@ def element_wise(dtype: torch.dtype, number: int) -> dict[str, float]:
     }
 
 
+# Small and odd ones, the predictor's and the talker's.
+_VOCABULARIES = (3, 64, 200, 1_088, 2_048, 3_072)
+
+
 def choice(number: int) -> dict[str, float]:
     """Rows of every kind: greedy, hot and cold, top-k with ties at its end, top-p, ids without mass, small numbers."""
     choose = random.Random(number)
-    rows, vocab = 12, choose.choice((3, 64, 200, 1_088, 2_048))
+    rows, vocab = 12, _VOCABULARIES[-1 - number % len(_VOCABULARIES)]
     scores = draw(rows, vocab) * choose.choice((0.3, 2.0, 8.0))
     if number % 2:
         scores = (2 * scores).round() / 2  # many equal, and both zeros

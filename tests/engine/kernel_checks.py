@@ -19,10 +19,12 @@ import torch
 from tests.engine.kernel_cases import worst_of
 from tests.engine.kernel_draws import off
 from tests.engine.kernel_step_cases import spoken
+from tests.engine.released import Released
 from tts_engine import EngineConfig, kernels
 from tts_engine.checkpoint import Checkpoint, load_networks
 from tts_engine.prompt import Prompt
 from tts_engine.runner import Runner
+from tts_engine.sampling import SamplingRows
 from tts_engine.sampling_values import Sampling
 
 CPU = torch.device("cpu")
@@ -91,6 +93,20 @@ def frame_step(folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
+def first_choices() -> dict[str, float]:
+    """First codes among the talker's released ids, by rules that draw, that cut and that take the best."""
+    model = Released("0b6").model
+    rules = SamplingRows(4, model, CPU)
+    for slot, temperature in enumerate((0.9, 0.0, 1.3, 0.7)):
+        drawn = replace(SAMPLING, temperature=temperature, top_k=50 * (slot % 3), top_p=1.0 - 0.1 * slot)
+        rules.admit(slot, drawn)
+    found: dict[str, float] = {}
+    for number in range(4):
+        for name, value in spoken(rules, model.vocab, number).items():
+            found[name] = max(found.get(name, 0.0), value)
+    return {"ids": float(model.vocab), **found}
+
+
 def main(folders: list[str]) -> None:
     """folders: checkpoints to make whole steps of."""
     torch.set_num_threads(1)
@@ -98,6 +114,7 @@ def main(folders: list[str]) -> None:
     take_bounds_that_are_arrays()
     dtypes = (torch.float32, torch.bfloat16)
     worst = {str(dtype).removeprefix("torch."): worst_of(dtype, EXAMPLES) for dtype in dtypes}
+    worst["released"] = first_choices()
     for folder in folders:
         worst[folder] = frame_step(Path(folder))
     json.dump(worst, sys.stdout)

@@ -32,18 +32,31 @@ class Launch:
 
     def sources(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         """For each call what triton would compile for it, and the options."""
+        fixed = {parameter.name for parameter in self.kernel.params if parameter.do_not_specialize}
         for args, given in self.calls:
             constants = {name: value for name, value in given.items() if name in self.kernel.arg_names}
-            names = self.kernel.arg_names
-            signature = {name: _kind(value) for name, value in zip(names, args, strict=False)}
+            named = list(zip(self.kernel.arg_names, args, strict=False))
+            signature = {name: _kind(value) for name, value in named}
+            constants |= {name: 1 for name, value in named if name not in fixed and _is_whole(value) and value == 1}
             aligned = {
                 (place,): [["tt.divisibility", 16]]
-                for place, value in enumerate(args)
-                if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0)
+                for place, (name, value) in enumerate(named)
+                if name not in constants and name not in fixed and _is_aligned(value)
             }
             signature |= dict.fromkeys(constants, "constexpr")
             source = triton.compiler.ASTSource(self.kernel, signature, constants, aligned)
             yield source, {name: value for name, value in given.items() if name not in constants}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_aligned(value: Any) -> bool:
+    """Whether the language may know that a number, or an address, is a multiple of 16."""
+    if isinstance(value, Tensor):
+        return value.storage_offset() * value.element_size() % 16 == 0
+    return _is_whole(value) and value % 16 == 0
 
 
 def _kind(value: Any) -> str:

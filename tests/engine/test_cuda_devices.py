@@ -126,6 +126,7 @@ def test_nothing_mixes_devices(
     assert runner.launch(3, 20, {1}).pcm.device.type == "cpu"
     if networks.voices is not None:
         encoder = VoiceEncoder(networks.voices, GPU, capacity=0, max_waiting=8)
+        encoder.warm_up()
         for text in ("Some words.", None):
             voice = encoder._encode(Reference.of(hum(2.0), 24_000, text))
             runner.enter(4, runner.prepare(Prompt((5,) * 12, (VOICE,) + (pad,) * 11, 4, (), True), voice), SAMPLING)

@@ -3,6 +3,8 @@
 What only a card can show stands in test_gpu.py.
 """
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +71,30 @@ def test_every_size_is_recorded_once_the_largest_first_and_in_one_pool(pair: Pai
     sizes = [len(graph.recording.operations) > 1_000 for graph in pair.cuda.graphs]
     assert all(sizes)
     assert len(pair.cuda.pools) == 1
+
+
+def test_before_anybody_listens_each_recording_has_run_once_and_nothing_was_freed_into_one(pair: Pair) -> None:
+    assert [graph.replays for graph in pair.cuda.graphs] == [1] * 4
+    assert not pair.cuda.garbage_sought
+    assert gc.isenabled()
+
+
+def test_a_runner_that_nobody_needs_is_gone_at_once(
+    networks: tuple[Checkpoint, Networks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all its memory, which on a card is most of the card's."""
+    files, loaded = networks
+    runner = Runner(loaded, files.model, CONFIG, CPU, torch.float64)
+    cuda = install(monkeypatch)
+    runner._record(CONFIG.slots, CPU)
+    cuda.graphs.clear()
+    keys = weakref.ref(runner.state.cache.keys)
+    gc.disable()
+    try:
+        del runner
+        assert keys() is None
+    finally:
+        gc.enable()
 
 
 def test_recorded_steps_make_the_frames_of_steps_whoever_runs_and_is_held(pair: Pair) -> None:

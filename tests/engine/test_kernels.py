@@ -28,8 +28,8 @@ EXACT = (
 SHARED_BYTES = {80: 163 << 10, 89: 99 << 10, 90: 227 << 10}
 """What one program may have of a multiprocessor's shared memory."""
 # Bytes a lane may keep outside its registers: what the exact sine needs for large numbers, and two that are spilled to
-# fit one program more.
-STACK_BYTES = {"snake": 32, "join_tail": 40, "turn_rows": 32}
+# fit one program more; two of attention over the two tokens that begin a frame.
+STACK_BYTES = {"snake": 32, "join_tail": 40, "turn_rows": 32, "attend_cached": 8}
 REGISTERS, LEAST_WARPS = 65_536, 12
 """What a multiprocessor has, and for how many warps they must do at once: some wait for memory while others work."""
 
@@ -71,6 +71,9 @@ def test_random_numbers_and_choices_are_the_same(differences: dict[str, dict[str
     assert differences["float32"]["codes chosen"] == 0
     assert differences["step"]["first codes"] == differences["step"]["seen"] == 0
     assert differences["step"]["entered"] == 0, "a row of a table as it stands"
+    released = differences["released"]
+    assert released["ids"] == 3_072
+    assert released["first codes"] == released["seen"] == released["entered"] == 0
 
 
 def test_steps_made_with_kernels_say_what_steps_without_say(
@@ -113,6 +116,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
     step, many = (1, 3_904, positions[:1]), (1, 3_904, positions)
     for rows, (tokens, length, where), dtype in (
         *((1, step, torch.bfloat16), (64, many, torch.bfloat16), (64, many, torch.float32)),
+        *((rows, (1, 3_904, positions[:rows]), torch.bfloat16) for rows in (8, 16, 32)),  # all the ways keys are dealt
         (64, (2, 16, 0), torch.bfloat16),
     ):
         heads, width = some(rows, tokens, 32, 128, dtype=dtype), some(128, dtype=dtype)
@@ -183,7 +187,7 @@ def test_every_kernel_compiles_for_a_card(
             assert REGISTERS // (taken["REG"] * 32) >= max(LEAST_WARPS, compiled.metadata.num_warps)
             made.setdefault(name, []).append(compiled.asm["ptx"])
     assert set(made) == set(KERNELS)
-    assert len(made["attend_cached"]) == 5
+    assert len(made["attend_cached"]) == 8
     ahead = re.findall(r"cp\.async\.cg\.shared\.global .*, 0x10,", made["attend_cached"][0])
     assert ahead, "the next keys are asked for while these are looked at, 16 bytes at a time"
     rounding = set(re.findall(r"cvt\.\S*bf16x?2?\.f32", "".join(ptx for each in made.values() for ptx in each)))

@@ -87,6 +87,24 @@ def test_nothing_is_asked_between_steps_that_was_not_done_at_the_start(stage: St
     assert asked - done == set()
 
 
+def test_nothing_is_asked_of_the_encoders_that_was_not_done_at_the_start(demo: Demo) -> None:
+    networks = load_networks(Checkpoint.read(demo(model_type="base")), CPU, torch.float32)
+    assert networks.voices is not None
+    encoder = VoiceEncoder(networks.voices, CPU, capacity=1 << 30, max_waiting=1)
+    start, asked = Recording(), Recording()
+    with start:
+        encoder.warm_up()
+    for recording in (Reference.of(hum(2.0), 24_000, None), Reference.of(hum(7.3), 24_000, "Some words.")):
+        with asked:
+            encoder._encode(recording)
+    encoder.close()
+    assert {"stft", "_fft_r2c"} & {operation.name for operation in start.operations}, "the recording sees operations"
+    assert {operation.name for operation in asked.operations} - {
+        operation.name for operation in start.operations
+    } == set()
+    assert not encoder._voices
+
+
 def test_who_comes_after_it_finds_no_trace_of_it(stage: Stage) -> None:
     warm, cold = stage.runner(), stage.runner()
     with torch.inference_mode():

@@ -6,10 +6,12 @@ network.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -38,8 +40,9 @@ class FrameGraphs:
         self._sheet = torch.zeros(slots, SHEET, dtype=torch.int16, device=device)
         self._pool = torch.cuda.graph_pool_handle()
         began, before = time.monotonic(), torch.cuda.memory_reserved(device)
-        # The largest first: its memory then serves all others.
-        self._graphs = {rows: self._record(rows) for rows in reversed(self._sizes)}
+        with _garbage_left():
+            # The largest first: its memory then serves all others.
+            self._graphs = {rows: self._record(rows) for rows in reversed(self._sizes)}
         grown = torch.cuda.memory_reserved(device) - before
         log.info(
             "recorded the frame step for batches of %s in %.1f s; they take %.0f MiB",
@@ -66,7 +69,26 @@ class FrameGraphs:
         stream = torch.cuda.current_stream(self._device)
         with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             self._write(rows)
+        # A first replay brings the graph to the device, and shows what of it fails there.
+        graph.replay()
         return graph
 
     def _write(self, rows: int) -> None:
         self._sheet[:rows].copy_(self._step(rows))
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Look for garbage now, and not again before the block ends.
+
+    What a search for it frees while a recording is made, say the graphs of an engine that is gone, would call the
+    driver in the middle of that recording.
+    """
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

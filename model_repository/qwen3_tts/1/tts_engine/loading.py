@@ -46,4 +46,6 @@ def load_parts(
         capacity, waiting = config.voice_cache_bytes, config.slots + config.max_waiting
         encoder = VoiceEncoder(networks.voices, device, capacity=capacity, max_waiting=waiting)
     runner = Runner(networks, files.model, config, device, dtype)
+    if encoder is not None and device.type == "cuda":
+        encoder.warm_up()
     return Parts(files, config, library, runner, encoder, place.description)

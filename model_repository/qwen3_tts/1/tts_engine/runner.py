@@ -67,8 +67,9 @@ class Runner:
         self._stream = torch.cuda.Stream(device)
         torch.cuda.synchronize(device)  # weights and buffers were made on another stream
         with self._on_stream(), torch.inference_mode():
-            length = self.state.cache.length
-            self._graphs = FrameGraphs(lambda rows: self.step(rows, length), slots, device)
+            # Without the runner in it: the memory of an engine that is gone would wait for a search for circles.
+            step, length = self.step, self.state.cache.length
+            self._graphs = FrameGraphs(lambda rows: step(rows, length), slots, device)
             self._ring = LandingRing(slots, self.ahead + 2, device)
             # Last, since a recording gives back all memory that is not in use, pinned memory too.
             warm_up(self._reader, self.state, self._model)

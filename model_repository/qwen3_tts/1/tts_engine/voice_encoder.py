@@ -13,10 +13,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .audio import mel_spectrogram
+from .config import SAMPLE_RATE
 from .errors import Overloaded
 from .manifests import Reference
 from .networks.codec_decoder import CodecDecoder
@@ -26,6 +28,8 @@ from .networks.speaker_encoder import SpeakerEncoder
 from .threads import on_passing_thread
 
 _FRAMES_PER_CALL = 64
+# Of recordings read before anybody listens: of one short call of the codec, and of a full one and what is left.
+_WARM_UP_SECONDS = (3, 10)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,17 @@ class VoiceEncoder:
         # nothing of: a voice without transcript is a few kilobytes, its recording megabytes.
         future.add_done_callback(partial(self._settle, reference.key))
         return future
+
+    def warm_up(self) -> None:
+        """Encode recordings of noise with a transcript, on the calling thread, and keep nothing of them.
+
+        On a GPU the first of all loads and compiles the kernels of both encoders, for which the driver and the
+        interpreter are held and everybody who speaks would wait.
+        """
+        draw = np.random.default_rng(0)
+        for seconds in _WARM_UP_SECONDS:
+            noise = 0.1 * draw.standard_normal(seconds * SAMPLE_RATE, dtype=np.float32)
+            self._encode(Reference(noise, "noise", ""))
 
     def close(self) -> None:
         """Stop the thread; what is being made is finished first, what waits is cancelled."""

@@ -101,7 +101,7 @@ class CodePredictor:
         x (B, 2, Dp): hidden states and first codes as inputs. choose: scores (B, V) of any dtype, the codebook they are
         of, and where the rows of the codes it chooses go, for the next pass.
         """
-        normed, position, eps = None, 0, self.stack.config.eps
+        normed, position = None, 0
         for codebook in range(1, CODEBOOKS):
             end = position + x.shape[1]
             view = cache.span(slice(0, codes.shape[0]), position)
@@ -109,9 +109,13 @@ class CodePredictor:
             entry, position = None, end
             if codebook + 1 < CODEBOOKS:
                 x, normed = x.new_empty(2, codes.shape[0], 1, x.shape[2])
-                gains = self.stack.layers[0].attention_norm
-                entry = Entry(self.inputs[codebook - 1], x[:, 0], gains, normed[:, 0], eps)
+                entry = self.entry(codebook, x[:, 0], normed[:, 0])
             choose(self.heads[codebook - 1](out[:, -1]), codebook, entry)
+
+    def entry(self, codebook: int, inputs: Tensor, normed: Tensor) -> Entry:
+        """Where a choice of `codebook`, from 1 on, leaves what the next pass reads: rows (B, Dp) and their norm."""
+        stack = self.stack
+        return Entry(self.inputs[codebook - 1], inputs, stack.layers[0].attention_norm, normed, stack.config.eps)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum (B, D), at the talker's width, of the embeddings of codes 1 … 15 of frames (B, Q)."""
