@@ -161,7 +161,11 @@ async def test_the_page_and_the_health_of_the_server_are_for_everybody(app: Quar
     assert (await app.test_client().get(path)).status_code == 200
 
 
-@pytest.mark.parametrize(("key", "knows"), [(None, False), ("tts_wrong", False), (SPEAKER, False), (ADMIN, True)])
+@pytest.mark.parametrize(
+    ("key", "knows"),
+    [(None, False), ("tts_wrong", False), (SPEAKER, False), (ADMIN, True)],
+    ids=["nobody", "stranger", "speaker", "admin"],  # keys differ from one worker of the tests to the next
+)
 async def test_why_the_model_could_not_be_loaded_is_for_the_log_and_an_admin(
     speech: FakeSpeech, caplog: pytest.LogCaptureFixture, key: str | None, knows: bool
 ) -> None:
