@@ -255,6 +255,7 @@ class TritonSpeech:
             # Cancelled, yet not by who waits: by the watch, or beneath us, as when the channel closes.
             raise silence.failure or errors.InferenceFailed("the stream from Triton was cancelled") from None
         except grpc.aio.AioRpcError as failure:
+            log.warning("a stream from Triton broke off: %s: %s", failure.code().name, failure.details())
             raise _transport_error(failure) from None
         except _Refused as refusal:
             if (await self.model_status()).state is ModelState.READY:
@@ -292,5 +293,8 @@ async def _read(responses: _Responses) -> InferResult | None:
 
 
 def _transport_error(failure: grpc.aio.AioRpcError) -> errors.SpeechError:
-    away = failure.code() is grpc.StatusCode.UNAVAILABLE
-    return (errors.NotReady if away else errors.InferenceFailed)(failure.details() or failure.code().name)
+    """gRPC's own words name addresses: they are the detail."""
+    detail = f"{failure.code().name}: {failure.details()}"
+    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+        return errors.NotReady("Triton does not answer", detail=detail)
+    return errors.InferenceFailed("Triton broke the call off", detail=detail)
