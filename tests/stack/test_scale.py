@@ -208,9 +208,13 @@ async def _cancelled_in_silence(scaled: Scaled) -> float:
 async def test_what_was_asked_of_a_hung_triton_is_heard_from_another(scaled: Scaled, figure: Figure) -> None:
     """Before any check could know that it hangs; and of nobody is anything left there when it goes on."""
     address = f"{HOST}:{scaled.ports.balanced_http}"
+    told = ("tts_utterances_total", 'reason="complete"')
+    before = sum(await asyncio.to_thread(scaled.shown, *told))
     wanted = await through_every_door(address)
+    # An end is heard before it is counted.
+    await seconds_until(lambda: sum(scaled.shown(*told)) == before + len(wanted), BACK_LIMIT_S)
     unready = [scaled.log(f"frontend-{server}").count(UNREADY) for server in ADDRESSES]
-    complete = await asyncio.to_thread(scaled.shown, "tts_utterances_total", 'reason="complete"')
+    complete = await asyncio.to_thread(scaled.shown, *told)
     async with _company(scaled) as hung:
         scaled.tritons[hung].suspend()
         try:
@@ -231,7 +235,7 @@ async def test_what_was_asked_of_a_hung_triton_is_heard_from_another(scaled: Sca
     for level in ("tts_active_utterances", "tts_waiting_utterances"):
         await seconds_until(lambda level=level: sum(scaled.shown(level)) == 0, BACK_LIMIT_S)
     complete[1 - hung] += len(heard) + 1
-    assert await asyncio.to_thread(scaled.shown, "tts_utterances_total", 'reason="complete"') == complete
+    assert await asyncio.to_thread(scaled.shown, *told) == complete
 
 
 async def test_a_killed_frontend_takes_only_its_own_sockets_with_it(scaled: Scaled, figure: Figure) -> None:
