@@ -90,7 +90,6 @@ def test_a_step_that_says_something_else_with_kernels_is_found(demo: Demo, monke
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 @pytest.mark.parametrize("name", BASICS)
 def test_a_card_does_what_the_engine_stands_on(name: str, figure: Figure) -> None:
     try:

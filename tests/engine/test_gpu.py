@@ -30,10 +30,7 @@ from tts_engine.runner import Frame, Newcomer, Runner
 from tts_engine.sampling_values import Sampling
 from tts_engine.voice_encoder import VoiceEncoder
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 GPU = torch.device("cuda", 0)
 CONFIG = EngineConfig(slots=20, max_text_tokens=40, segment_tokens=20, max_instruct_tokens=8, max_frames=60)

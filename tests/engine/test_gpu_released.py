@@ -21,10 +21,7 @@ from tts_engine.prompt import Prompt
 from tts_engine.runner import Runner
 from tts_engine.sampling_values import Sampling
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 GPU = torch.device("cuda", 0)
 CONFIG = EngineConfig(slots=64, max_text_tokens=40, segment_tokens=40, max_instruct_tokens=8, max_frames=60)
