@@ -78,13 +78,19 @@ def model_ids(description: Description) -> list[str]:
 
 
 async def _body() -> bytes:
+    """What the client sends, of which no more is kept than may be sent."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
-        message = f"the body has {request.content_length} bytes, the limit is {MAX_BODY_BYTES}"
-        raise ApiError(413, "body_too_large", message)
-    body = bytes(await request.body)
-    if len(body) > MAX_BODY_BYTES:
-        raise ApiError(413, "body_too_large", f"the body has {len(body)} bytes, the limit is {MAX_BODY_BYTES}")
-    return body
+        raise _too_large(f"{request.content_length} bytes")
+    body = bytearray()
+    async for part in request.body:
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large(f"{len(body)} bytes or more")
+    return bytes(body)
+
+
+def _too_large(size: str) -> ApiError:
+    return ApiError(413, "body_too_large", f"the body has {size}, the limit is {MAX_BODY_BYTES}")
 
 
 def _require_model(model: str | None, description: Description) -> None:

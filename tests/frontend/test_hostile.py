@@ -64,6 +64,8 @@ def no_defect(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         ([POST + b"Content-Length: -1\r\n\r\n"], 400),
         ([POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"], 400),
         ([POST + b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n"], 400),
+        # As soon as it is too large, which is no end of it.
+        ([POST + b"Transfer-Encoding: chunked\r\n\r\n", *[b"10000\r\n" + b"x" * 65_536 + b"\r\n"] * 17], 413),
         ([POST + b"Transfer-Encoding: chunked\r\n\r\n", *[b"10000\r\n" + b"x" * 65_536 + b"\r\n"] * 400], 413),
         ([POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"], 501),
     ],
