@@ -46,11 +46,11 @@ CHANNEL_ARGUMENTS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
-
 _Responses = AsyncIterator[tuple[InferResult | None, InferenceServerException | None]]
 
 # How long the model may take to hear that nobody listens, and a stream to end. Both take milliseconds.
 CANCEL_S, ENDED_S = 0.5, 0.5
+_UNWRITTEN = "Internal error from Core"  # grpc.aio's, where a write fails, for whatever has ended the call: issue 36066
 
 
 class _Refused(Exception):
@@ -295,6 +295,6 @@ async def _read(responses: _Responses) -> InferResult | None:
 def _transport_error(failure: grpc.aio.AioRpcError) -> errors.SpeechError:
     """gRPC's own words name addresses: they are the detail."""
     detail = f"{failure.code().name}: {failure.details()}"
-    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+    if failure.code() is grpc.StatusCode.UNAVAILABLE or failure.details() == _UNWRITTEN:
         return errors.NotReady("Triton does not answer", detail=detail)
     return errors.InferenceFailed("Triton broke the call off", detail=detail)

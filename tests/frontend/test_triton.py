@@ -95,21 +95,27 @@ async def test_a_full_model_says_when_to_try_again_where_it_can_tell(
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [(grpc.StatusCode.UNAVAILABLE, NotReady), (grpc.StatusCode.INTERNAL, InferenceFailed)],
+    ("status", "words", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "because", NotReady),
+        (grpc.StatusCode.INTERNAL, "because", InferenceFailed),
+        # Where the connection ends between the beginning of a call and the first write.
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", NotReady),
+    ],
 )
 async def test_a_call_that_breaks_is_told_by_its_status_and_logged_with_its_words(
     double: TritonDouble,
     triton: TritonSpeech,
     status: grpc.StatusCode,
+    words: str,
     kind: type[SpeechError],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    double.behaviour = lambda stream: stream.break_off(status, "because")
+    double.behaviour = lambda stream: stream.break_off(status, words)
     with pytest.raises(SpeechError, match=r"^Triton (does not answer|broke the call off)$") as caught:
         await spoken(triton, REQUEST)
     assert type(caught.value) is kind
-    assert caplog.messages == [f"a stream from Triton broke off: {status.name}: because"]
+    assert caplog.messages == [f"a stream from Triton broke off: {status.name}: {words}"]
 
 
 async def test_a_failure_after_the_first_audio_is_never_a_refusal(double: TritonDouble, triton: TritonSpeech) -> None:
