@@ -37,11 +37,11 @@ def described(device: torch.device) -> str:
 def product(device: torch.device) -> str:
     """Products of one row and of many with a weight, in bfloat16, in float32 and with TF32."""
     told = []
-    for dtype, tf32, bound in ((torch.bfloat16, "on", _BFLOAT16), (torch.float32, "off", 2**-18), (None, "on", _TF32)):
-        kind = dtype or torch.float32
-        Acceleration("off", tf32).choose(device, kind)
+    full = torch.float32
+    for dtype, tf32, bound in ((torch.bfloat16, "on", _BFLOAT16), (full, "off", 2**-18), (full, "on", _TF32)):
+        Acceleration("off", tf32).choose(device, dtype)
         for rows in (1, 256):
-            x, weight = torch.randn(rows, 2_048).to(kind), torch.randn(1_024, 2_048).to(kind)
+            x, weight = torch.randn(rows, 2_048).to(dtype), torch.randn(1_024, 2_048).to(dtype)
             made = F.linear(x.to(device), weight.to(device))
             told.append(_near(made, F.linear(x.double(), weight.double()), bound))
     return f"off by up to {max(told):.1e}"

@@ -48,7 +48,9 @@ PARAMETERS = {
     "text_idle_seconds": "2",
 }
 ENVIRONMENT = {
-    **{"QWEN3_TTS_DEVICE": "cpu", "QWEN3_TTS_DTYPE": "float32", "QWEN3_TTS_THREADS": "1"},
+    "QWEN3_TTS_DEVICE": "cpu",
+    "QWEN3_TTS_DTYPE": "float32",
+    "QWEN3_TTS_THREADS": "1",
     # Filled within the first spell, as the caches above are: at its own 1,024 it would look like a leak for an hour.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }

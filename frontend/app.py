@@ -16,8 +16,8 @@ from quart.wrappers import Websocket
 from frontend.admission import Admission, Limits
 from frontend.admitted_speech import AdmittedSpeech
 from frontend.conversation import SUBPROTOCOL_V2, converse
-from frontend.doors import Doors, Refusal
-from frontend.entrance import add_doors, add_page, caller, is_admin, refuse
+from frontend.doors import Doors
+from frontend.entrance import add_doors, add_page, answer, caller, is_admin
 from frontend.errors import SpeechError, TooManyRequests
 from frontend.http_api import Callers, add_api
 from frontend.intake import BoundedWebsocket, QuartSocket
@@ -139,8 +139,7 @@ def _add_speak(
                 place.enter_context(admission.socket(who.account, who.address))
             except TooManyRequests as full:
                 metrics.refused("websocket", "TOO_MANY_REQUESTS")
-                later_s = None if full.retry_after_ms is None else full.retry_after_ms / 1000
-                return refuse(Refusal(429, "TOO_MANY_REQUESTS", str(full), later_s))
+                return answer(ApiError.of(full))
             chosen = SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.requested_subprotocols else None
             await websocket.accept(subprotocol=chosen)
             # The proxy is bound to this task's context; the session's tasks get the object behind it.

@@ -109,12 +109,16 @@ def _recognise(arrival: BaseRequestWebsocket, doors: Doors, proxies: int) -> Non
 
 
 def refuse(refusal: Refusal) -> Response:
-    """A refusal in the shape OpenAI's clients understand; before an upgrade, too."""
-    error = ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=refusal.retry_after_s)
+    """A refusal as `answer` makes it."""
+    return answer(ApiError(refusal.status, refusal.code.lower(), str(refusal), retry_after_s=refusal.retry_after_s))
+
+
+def answer(error: ApiError) -> Response:
+    """An error in the shape OpenAI's clients understand; before an upgrade, too."""
     made = jsonify(error.body)
-    made.status_code = refusal.status
+    made.status_code = error.status
     made.headers.update(error.headers)
-    if refusal.status == 401:
+    if error.status == 401:
         made.headers["WWW-Authenticate"] = "Bearer"
     return made
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quart import Blueprint, Quart, Response, g, has_request_context, jsonify, request
+from quart import Blueprint, Quart, Response, g, has_request_context, request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from frontend.api_page import page
+from frontend.entrance import answer
 from frontend.errors import SpeechError
 from frontend.http_models import add_models
 from frontend.http_speech import DOOR, add_speech
@@ -82,10 +83,7 @@ def _add_errors(app: Quart, api: Blueprint, metrics: Metrics) -> None:
     async def refuse(failure: ApiError) -> Response:
         if request.path.endswith("/audio/speech"):
             metrics.refused(DOOR, failure.code)
-        response = jsonify(failure.body)
-        response.status_code = failure.status
-        response.headers.update(failure.headers)
-        return response
+        return answer(failure)
 
     @api.errorhandler(SpeechError)
     async def refuse_speech(failure: SpeechError) -> Response:

@@ -105,6 +105,6 @@ class Readiness:
 
 def _whole(failure: SpeechError | None) -> str:
     """All that is known of it, in one line; for those who run the server."""
-    return (
-        "" if failure is None else ": ".join(" ".join(part.split()) for part in (str(failure), failure.detail) if part)
-    )
+    if failure is None:
+        return ""
+    return ": ".join(" ".join(part.split()) for part in (str(failure), failure.detail) if part)

@@ -144,10 +144,11 @@ class Generation:
         started = self._launch(began, prompts)
         while len(self._under_way) > (self._runner.ahead if started else 0):
             self._land()
-        if started:
-            now, running = self._clock(), self._scheduler.running
-            unnoticed = self._pace.prompt_seconds < self._spare_seconds(running)
-            self._read = (now, 1) if unnoticed and self._reader.read_ahead(running) else None
+        running = self._scheduler.running
+        later = self._reader.later(running) if started else None
+        if later is not None and self._pace.prompt_seconds < self._spare_seconds(running):
+            self._read = (self._clock(), 1)
+            self._reader.read_ahead(later)
 
     def _starving(self) -> list[Utterance]:
         """Who waits for text that has not come."""

@@ -36,16 +36,13 @@ class Reader:
         read = self._runner.prepare_many(wanted)
         return [Reading(prefilled, tokens, span) for prefilled, (_, tokens, span) in zip(read, texts, strict=True)]
 
-    def read_ahead(self, running: Iterable[Utterance]) -> bool:
-        """Read one segment that will be wanted, so that its speaker needs no pause; one a step, to hold up nobody.
+    def later(self, running: Iterable[Utterance]) -> Utterance | None:
+        """Somebody whose next segment has not been read yet; None when there is nobody."""
+        return next((u for u in running if u.script.segments and u.id not in self._ahead), None)
 
-        False when there was none.
-        """
-        for utterance in running:
-            if utterance.script.segments and utterance.id not in self._ahead:
-                (self._ahead[utterance.id],) = self.read([utterance])
-                return True
-        return False
+    def read_ahead(self, utterance: Utterance) -> None:
+        """Read the segment that its speaker will want, so that he needs no pause."""
+        (self._ahead[utterance.id],) = self.read([utterance])
 
     def following(self, utterance: Utterance) -> Reading | None:
         """The segment after the one that ends now; None after the last."""
